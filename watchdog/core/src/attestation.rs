@@ -1,0 +1,34 @@
+//! The watchdog's sequenced, signed statement of its verdicts.
+//!
+//! It is a lease as well: the gate treats a watchdog whose last attestation is older than
+//! `ttl_ms` as silent, and silence holds. So attestations are sent at a steady pace, and at once
+//! when a verdict changes.
+//!
+//! Invariant: what is signed is the exact bytes of the body. A `seq` is used once per `boot`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::Boot;
+use crate::verdict::Verdict;
+
+/// Body of `POST /v1/attestations`. The header `X-Holdpoint-Signature: ed25519=HEX` signs its
+/// exact bytes with the key of the watchdog that `watchdog` names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attestation {
+    /// Name of the watchdog; the gate knows its public key by it.
+    pub watchdog: String,
+    pub boot: Boot,
+    /// Grows with every attestation of a boot.
+    pub seq: u64,
+    /// How long the gate may rely on it, in milliseconds from receipt.
+    pub ttl_ms: u64,
+    /// Whether most services fell silent in one window: suspect the observer or the backend,
+    /// freeze all, restart nothing.
+    pub mass_silence: bool,
+    /// All services the watchdog knows, live or not.
+    pub items: Vec<Verdict>,
+}
+
+/// Header that carries the signature.
+pub const SIGNATURE_HEADER: &str = "x-holdpoint-signature";
