@@ -1,0 +1,1 @@
+//! An accept loop that slow and hostile clients cannot hurt.
