@@ -1,0 +1,81 @@
+//! What the root package hands in: keys, and closures that find the other processes.
+//!
+//! Files in the data directory are read by the root package alone. The closures are asked again at
+//! every use, because the collector and the gate may have moved since.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use watchdog_core::names::{Boot, Service};
+
+/// Finds the HMAC key of a service, if it has one.
+pub type BeatKeys = Arc<dyn Fn(&Service) -> Option<Vec<u8>> + Send + Sync>;
+/// Finds the collector that runs now, if one does.
+pub type FindCollector = Arc<dyn Fn() -> Option<CollectorPlace> + Send + Sync>;
+/// Finds the gate, if one is known.
+pub type FindGate = Arc<dyn Fn() -> Option<GatePlace> + Send + Sync>;
+
+/// Everything the watchdog takes from outside at its start.
+#[derive(Clone)]
+pub struct Wiring {
+    /// The watchdog's name, by which the gate knows its public key.
+    pub name: String,
+    pub boot: Boot,
+    /// Ed25519 seed that signs attestations.
+    pub signing_key: [u8; 32],
+    /// MAC key of probes.
+    pub probe_key: [u8; 32],
+    pub beat_key: BeatKeys,
+    pub collector: FindCollector,
+    pub gate: FindGate,
+    /// How to start the collector; `None` if it is not ours to start.
+    pub supervise: Option<Supervise>,
+}
+
+/// The command that starts the collector. Standard input is inherited, so that the pipe which ends
+/// with `up` ends the collector too, and the collector outlives the watchdog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervise {
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// Variables added to the watchdog's own environment.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// Where the running collector is, and which process it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectorPlace {
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`; with the pid it names one process for ever.
+    pub start_ticks: u64,
+    pub boot: Boot,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// Where the gate is, and how to be let in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GatePlace {
+    /// Base URL without a trailing slash, as in `http://127.0.0.1:7080`.
+    pub url: String,
+    /// Bearer token of role `watchdog`.
+    pub token: String,
+}
+
+impl fmt::Debug for Wiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wiring")
+            .field("name", &self.name)
+            .field("boot", &self.boot)
+            .field("supervise", &self.supervise)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GatePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatePlace").field("url", &self.url).finish_non_exhaustive()
+    }
+}
