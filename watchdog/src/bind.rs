@@ -45,7 +45,6 @@ pub struct Bound {
 ///
 /// # Errors
 /// [`StartError`] if a port is used or not allowed.
-#[expect(clippy::unused_async, reason = "all shells bind the same way")]
 pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound, StartError> {
     let (tcp, udp, address) = bind_twins(config.listen)?;
     Ok(Bound { config, services, tcp, udp, address })
@@ -85,11 +84,15 @@ fn bind_twins(listen: SocketAddr) -> Result<(TcpListener, UdpSocket, SocketAddr)
 }
 
 fn refused(address: SocketAddr, transport: &'static str, source: io::Error) -> StartError {
-    let hint = match source.kind() {
-        io::ErrorKind::AddrInUse => "stop the other process or set watchdog.listen",
-        io::ErrorKind::PermissionDenied => "set watchdog.listen to a port above 1023",
-        io::ErrorKind::AddrNotAvailable => "set watchdog.listen to an address of this machine",
-        _ => "check watchdog.listen",
+    let kind = source.kind();
+    let hint = if kind == io::ErrorKind::AddrInUse {
+        "stop the other process or set watchdog.listen"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "set watchdog.listen to a port above 1023"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "set watchdog.listen to an address of this machine"
+    } else {
+        "check watchdog.listen"
     };
     StartError::Listen { address, transport, source, hint }
 }

@@ -52,17 +52,57 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Every mistake across keys, as key and sentence; empty if there is none.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (key, value, low, high) in [
+            ("beat_interval_ms", self.beat_interval_ms, 10, 3_600_000),
+            ("probe_interval_ms", self.probe_interval_ms, 50, 60_000),
+            ("probe_timeout_ms", self.probe_timeout_ms, 50, 60_000),
+            ("attest_interval_ms", self.attest_interval_ms, 20, 10_000),
+            ("attest_ttl_ms", self.attest_ttl_ms, 100, 60_000),
+        ] {
+            if !(low..=high).contains(&value) {
+                found.push((key, format!("is {value}; it must be from {low} to {high}")));
+            }
+        }
+        // A lease that ends before it can be renewed twice lapses on one lost attestation.
+        if self.attest_ttl_ms < self.attest_interval_ms.saturating_mul(2) {
+            let text = format!(
+                "is {}; it must be at least twice attest_interval_ms ({})",
+                self.attest_ttl_ms, self.attest_interval_ms
+            );
+            found.push(("attest_ttl_ms", text));
+        }
+        found
+    }
+}
+
 /// What the watchdog knows of a service before it hears it. Everything absent is learnt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
     pub name: Service,
+    #[serde(default = "default_environment")]
     pub environment: Environment,
     /// The signals that must arrive; `None` means those of the first live dwell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<BTreeSet<Signal>>,
     /// The period of the service's beats, in milliseconds; `None` takes the watchdog's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beat_interval_ms: Option<u64>,
     /// How many instances must live; `None` means one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances_min: Option<u32>,
     /// For how long a planned stop may last, in milliseconds; `None` means 5 000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_grace_ms: Option<u64>,
+}
+
+/// The environment of a service that names none.
+#[must_use]
+pub fn default_environment() -> Environment {
+    Environment::new("default").expect("a plain word is a name")
 }

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use watchdog_core::names::{Boot, Service};
@@ -38,8 +39,10 @@ pub struct Wiring {
 /// with `up` ends the collector too, and the collector outlives the watchdog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervise {
-    /// Program and arguments.
-    pub argv: Vec<OsString>,
+    /// The executable.
+    pub program: PathBuf,
+    /// Its arguments; the first is the name it shows in a process list.
+    pub argv: Vec<String>,
     /// Variables added to the watchdog's own environment.
     pub env: Vec<(OsString, OsString)>,
 }
