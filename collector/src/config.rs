@@ -1,0 +1,259 @@
+//! What a person can set about the collector; the keys of `[collector]` in `holdpoint.toml`.
+//!
+//! Invariant: `Config::default()` is a good configuration, and an unknown key is an error.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use http::Uri;
+use http::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+const MIB: usize = 1024 * 1024;
+
+/// Configuration of the collector role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// OTLP over gRPC.
+    pub grpc_listen: SocketAddr,
+    /// OTLP over HTTP.
+    pub http_listen: SocketAddr,
+    /// Health, metrics and tally. Off loopback, anyone who reaches it can read the tally.
+    pub admin_listen: SocketAddr,
+    /// The largest request, before and after decompression.
+    pub max_request_bytes: usize,
+    /// Bytes of requests in memory, received and queued together. Beyond it requests are refused.
+    pub memory_bytes: usize,
+    /// Rows of the tally. Beyond it new services, instances and revisions are not counted.
+    pub tally_rows_max: usize,
+    /// How long a stop waits for queued requests to reach their backends.
+    pub drain_timeout_ms: u64,
+    /// Where to forward to; none means tally only.
+    #[serde(rename = "exporter")]
+    pub exporters: Vec<ExporterConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            grpc_listen: loopback(4317),
+            http_listen: loopback(4318),
+            admin_listen: loopback(7060),
+            max_request_bytes: 64 * MIB,
+            memory_bytes: 256 * MIB,
+            tally_rows_max: 10_000,
+            drain_timeout_ms: 5_000,
+            exporters: Vec::new(),
+        }
+    }
+}
+
+/// One backend, `[[collector.exporter]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExporterConfig {
+    /// Base URL, as `http://127.0.0.1:4319`. HTTP appends `/v1/traces` and so on to its path.
+    pub endpoint: String,
+    #[serde(default)]
+    pub protocol: Protocol,
+    #[serde(default)]
+    pub compression: Compression,
+    /// Sent with every request, for example an API key.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// One attempt takes at most this long.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+    /// A request that could not be delivered for this long is dropped, and counted as dropped.
+    #[serde(default = "default_retry_for_ms")]
+    pub retry_for_ms: u64,
+    /// Bytes that may wait for this backend. A full queue refuses new requests.
+    #[serde(default = "default_queue_bytes")]
+    pub queue_bytes: usize,
+    /// Requests to the backend at a time.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: usize,
+}
+
+const fn default_timeout_ms() -> u64 {
+    10_000
+}
+
+const fn default_retry_for_ms() -> u64 {
+    300_000
+}
+
+const fn default_queue_bytes() -> usize {
+    128 * MIB
+}
+
+const fn default_concurrency() -> usize {
+    4
+}
+
+impl ExporterConfig {
+    /// An exporter with all defaults.
+    #[must_use]
+    pub fn new(endpoint: impl Into<String>, protocol: Protocol) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            protocol,
+            compression: Compression::default(),
+            headers: BTreeMap::new(),
+            timeout_ms: default_timeout_ms(),
+            retry_for_ms: default_retry_for_ms(),
+            queue_bytes: default_queue_bytes(),
+            concurrency: default_concurrency(),
+        }
+    }
+}
+
+/// How to speak to a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// OTLP/HTTP with protobuf bodies.
+    #[default]
+    Http,
+    /// OTLP/gRPC.
+    Grpc,
+}
+
+/// How requests to a backend are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    /// A request that arrived in gzip is forwarded as it came.
+    Gzip,
+}
+
+impl Config {
+    /// What is wrong across or within fields, as key and explanation; empty if nothing is.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        let mut check = |good: bool, key, text: String| {
+            if !good {
+                mistakes.push((key, text));
+            }
+        };
+        check(
+            (1_024..=1_024 * MIB).contains(&self.max_request_bytes),
+            "max_request_bytes",
+            format!("{} is not between 1 KiB and 1 GiB", self.max_request_bytes),
+        );
+        check(
+            self.memory_bytes / 2 >= self.max_request_bytes,
+            "memory_bytes",
+            format!(
+                "{} is less than twice max_request_bytes ({}): a compressed request and its \
+                 content must fit",
+                self.memory_bytes, self.max_request_bytes
+            ),
+        );
+        check(self.tally_rows_max > 0, "tally_rows_max", "0 would count nothing".to_owned());
+        for exporter in &self.exporters {
+            for (key, text) in exporter.mistakes(self.max_request_bytes) {
+                check(false, key, text);
+            }
+        }
+        mistakes
+    }
+}
+
+impl ExporterConfig {
+    fn mistakes(&self, max_request_bytes: usize) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        if let Err(text) = self.base() {
+            mistakes.push(("exporter.endpoint", text));
+        }
+        if let Err(text) = self.header_map() {
+            mistakes.push(("exporter.headers", text));
+        }
+        if self.timeout_ms == 0 {
+            mistakes.push(("exporter.timeout_ms", "0 would fail every attempt".to_owned()));
+        }
+        if !(1..=256).contains(&self.concurrency) {
+            let text = format!("{} is not between 1 and 256", self.concurrency);
+            mistakes.push(("exporter.concurrency", text));
+        }
+        if self.queue_bytes < max_request_bytes {
+            let text = format!(
+                "{} is less than max_request_bytes ({max_request_bytes}): the largest request \
+                 could never be queued",
+                self.queue_bytes
+            );
+            mistakes.push(("exporter.queue_bytes", text));
+        }
+        mistakes
+    }
+
+    /// The endpoint as a checked URL.
+    pub(crate) fn base(&self) -> Result<Uri, String> {
+        let endpoint = &self.endpoint;
+        let uri: Uri =
+            endpoint.parse().map_err(|error| format!("`{endpoint}` is not a URL: {error}"))?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(_)) if uri.query().is_none() => Ok(uri),
+            (Some("https"), _) => Err(format!(
+                "`{endpoint}`: TLS is not supported; forward to a local proxy that adds it"
+            )),
+            _ => Err(format!("`{endpoint}` is not of the form http://HOST:PORT[/PATH]")),
+        }
+    }
+
+    /// The extra headers, checked.
+    pub(crate) fn header_map(&self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        let parse = |(name, value): (&String, &String)| {
+            let parsed =
+                HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a header name"))?;
+            let mut value = HeaderValue::try_from(value)
+                .map_err(|_| format!("the value of `{name}` is not a header value"))?;
+            value.set_sensitive(true);
+            Ok((parsed, value))
+        };
+        self.headers.iter().map(parse).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_has_no_mistakes() {
+        assert_eq!(Config::default().mistakes(), []);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let mut bad = ExporterConfig::new("ftp://x", Protocol::Http);
+        bad.timeout_ms = 0;
+        bad.concurrency = 0;
+        bad.queue_bytes = 1;
+        bad.headers.insert("a b".to_owned(), String::new());
+        let config = Config { memory_bytes: 1, exporters: vec![bad], ..Config::default() };
+        let keys: Vec<_> = config.mistakes().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            [
+                "memory_bytes",
+                "exporter.endpoint",
+                "exporter.headers",
+                "exporter.timeout_ms",
+                "exporter.concurrency",
+                "exporter.queue_bytes"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = serde_json::from_str::<Config>(r#"{"grpc_listn": "x"}"#).expect_err("unknown");
+        assert!(error.to_string().contains("grpc_listn"), "{error}");
+    }
+}
