@@ -1,0 +1,33 @@
+//! Waiting for a condition with a deadline, which is all the waiting the drill does between acts.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::failure::DrillError;
+use crate::driver::Deadline;
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Asks `look` until it gives something; `None` if it did not within `patience`.
+///
+/// # Errors
+/// The first error of `look`.
+pub async fn wait_for<T, F>(
+    patience: Duration,
+    mut look: impl FnMut() -> F,
+) -> Result<Option<T>, DrillError>
+where
+    F: Future<Output = Result<Option<T>, DrillError>>,
+{
+    let deadline = Deadline::after(patience);
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
+        }
+        if deadline.has_passed() {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
