@@ -8,10 +8,14 @@
 //! Invariant: absence is never a number. What was not observed is `None`, and `None` cannot reach
 //! a rule as 0.
 
+pub mod admission;
 pub mod attestation;
 pub mod beat;
 pub mod names;
 pub mod probe;
+pub mod pulse;
+mod sync;
 pub mod tally;
 pub mod tick;
 pub mod verdict;
+pub mod watch;

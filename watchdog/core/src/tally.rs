@@ -6,6 +6,10 @@
 //!
 //! Invariant: a signal that never arrived has no entry. There is no row of zeros.
 
+mod counts;
+
+pub use counts::Counts;
+
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Boot, Instance, Revision, Service};

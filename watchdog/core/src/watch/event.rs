@@ -1,0 +1,84 @@
+//! What the watch is told, and what it orders.
+//!
+//! Events are facts that the shell observed; the time of each is the `now` beside it. Effects are
+//! orders that leave nothing to decide.
+//!
+//! Invariant: an event never carries a time of another clock, only ages.
+
+use crate::beat::BeatBody;
+use crate::names::{Boot, Service};
+use crate::tally::TallyPage;
+
+/// A fact that the shell observed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A beat that [`crate::admission::Admission`] let in.
+    BeatHeard { service: Service, body: BeatBody, authenticated: bool },
+    /// The collector answered the long poll. Echoes in the page are ignored here: the shell
+    /// verifies them and tells each as [`Event::ProbeReturned`].
+    TallyRead { page: TallyPage },
+    /// The collector did not answer the long poll.
+    TallyFailed,
+    /// A probe left; also told when the collector refused it, since that is a probe without answer.
+    ProbeSent { seq: u64 },
+    /// A probe passed the far tap with the right or with a wrong answer.
+    ProbeReturned { seq: u64, right: bool },
+    /// Something came back that could not be checked. It proves nothing.
+    ProbeUnverifiable,
+    /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before all other events
+    /// that waited meanwhile, or after them; no verdict is drawn across it either way.
+    ObserverLate { gap_ms: u64 },
+    /// The clock jumped.
+    ClockStepped,
+    /// A collector was started or adopted.
+    CollectorStarted { boot: Boot },
+    /// Nothing but time has passed.
+    Turn,
+}
+
+/// An order to the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Publish the verdict about this service: kind or stage changed.
+    VerdictChanged { service: Service },
+    /// End this start of the collector and start another.
+    ConvictCollector { boot: Boot, reason: Conviction },
+    /// Most services fell silent together, or no longer are. While on, restart nothing.
+    MassSilence { on: bool },
+}
+
+/// Why the collector is restarted. Each needs two witnesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Conviction {
+    /// Its beat is lost, and probes are overdue or the tally cannot be read.
+    Silent,
+    /// Its beat comes, its token stands still, and probes are lost.
+    Hung,
+    /// Its beat and its token are fine, probes are lost, and it reports no trouble at the backend.
+    Drops,
+}
+
+impl Conviction {
+    /// The word in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Hung => "hung",
+            Self::Drops => "drops",
+        }
+    }
+}
+
+/// What the next deadline is for; for logs and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The verdict about a service may change by time alone.
+    Service,
+    /// A probe becomes late or lost.
+    Probe,
+    /// The collector may have to be convicted.
+    Collector,
+    /// Mass silence may end.
+    MassSilence,
+}
