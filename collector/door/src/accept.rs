@@ -235,3 +235,6 @@ impl<B: Body> Body for InFlight<B> {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,13 +125,14 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 fn explain(address: SocketAddr, error: &Error) -> Error {
-    let hint = match error.kind() {
-        ErrorKind::AddrInUse => "; another process listens there: end it or configure another port",
-        ErrorKind::PermissionDenied => {
-            "; ports below 1024 need a privilege: configure a higher one"
-        }
-        ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        _ => "",
+    let hint = if error.kind() == ErrorKind::AddrInUse {
+        "; another process listens there: end it or configure another port"
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        "; ports below 1024 need a privilege: configure a higher one"
+    } else if error.kind() == ErrorKind::AddrNotAvailable {
+        "; no interface of this machine has that address"
+    } else {
+        ""
     };
     Error::new(error.kind(), format!("listen on {address}: {error}{hint}"))
 }
