@@ -21,9 +21,26 @@ pub const PLAIN: &str = "plain";
 
 /// The services, in the order in which the agent visits them.
 pub const SERVICES: [&str; 20] = [
-    "checkout", "cart", "catalog", "search", "pricing", "payments", "shipping", "inventory",
-    "accounts", "sessions", "reviews", "ratings", "images", "emails", "invoices", "taxes",
-    "coupons", "returns", "support", "wishlists",
+    "checkout",
+    "cart",
+    "catalog",
+    "search",
+    "pricing",
+    "payments",
+    "shipping",
+    "inventory",
+    "accounts",
+    "sessions",
+    "reviews",
+    "ratings",
+    "images",
+    "emails",
+    "invoices",
+    "taxes",
+    "coupons",
+    "returns",
+    "support",
+    "wishlists",
 ];
 
 /// How often a new process is asked before the load turns to it: one request after the other, as

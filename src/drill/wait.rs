@@ -1,6 +1,5 @@
 //! Waiting for a condition with a deadline, which is all the waiting the drill does between acts.
 
-use std::future::Future;
 use std::time::Duration;
 
 use super::failure::DrillError;
@@ -13,13 +12,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// The first error of `look`.
-pub async fn wait_for<T, F>(
+pub async fn wait_for<T>(
     patience: Duration,
-    mut look: impl FnMut() -> F,
-) -> Result<Option<T>, DrillError>
-where
-    F: Future<Output = Result<Option<T>, DrillError>>,
-{
+    mut look: impl AsyncFnMut() -> Result<Option<T>, DrillError>,
+) -> Result<Option<T>, DrillError> {
     let deadline = Deadline::after(patience);
     loop {
         if let Some(found) = look().await? {

@@ -19,8 +19,9 @@ pub struct Workplace {
 
 impl Workplace {
     pub fn create(keep: bool) -> Result<Self, DrillError> {
-        let name = driver::random::<6>().map(hex::encode).map_err(|source| {
-            DrillError::System { what: "name the temporary directory".into(), source }
+        let name = driver::random::<6>().map(hex::encode).map_err(|source| DrillError::System {
+            what: "name the temporary directory".into(),
+            source,
         })?;
         let path = std::env::temp_dir().join(format!("holdpoint-drill-{name}"));
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(|source| DrillError::System {

@@ -1,0 +1,147 @@
+//! Act two: the same agent and the same change, behind the gate.
+//!
+//! Invariant: the agent applies only what it holds a permit for. Everything else in this act,
+//! the freeze, the revert and the refusals, is the gate's own doing.
+
+mod ending;
+mod rollout;
+
+use std::time::Duration;
+
+use watchdog_core::verdict::VerdictKind;
+
+use super::failure::DrillError;
+use super::fleet::{PLAIN, SERVICES};
+use super::gate::{Caller, Change, Freeze};
+use super::report::{Act, ActName, Check};
+use super::scene::Scene;
+use super::service::CACHED;
+use super::timeline::{Mark, Who};
+use super::wait::wait_for;
+use super::watch::Watch;
+
+/// The drill's own patience. The gate's bounds are far below; what is slower has failed.
+const FREEZE_WITHIN: Duration = Duration::from_secs(10);
+const REVERT_WITHIN: Duration = Duration::from_secs(20);
+/// The silence after which a freeze must be in force: two periods of the slowest stream and
+/// 250 ms, and one look of the drill.
+const SILENCE_MAX_MS: u64 = 2 * super::stack::METRICS_EVERY_MS + 250 + 100;
+
+/// The agent, the operator, and what they have found out so far.
+struct Play<'a> {
+    scene: &'a Scene,
+    agent: Caller,
+    operator: Caller,
+    digest: String,
+    permits: u64,
+    checks: Vec<Check>,
+}
+
+/// Plays the act.
+pub async fn play(scene: &Scene) -> Result<(Act, Vec<Check>), DrillError> {
+    let gate = scene.stack.addresses.gate;
+    let mut play = Play {
+        scene,
+        agent: Caller::new(&scene.http, gate, &scene.stack.agent_token),
+        operator: Caller::new(&scene.http, gate, &scene.stack.operator_token),
+        digest: rollout::digest(include_bytes!("service/cache.rs")),
+        permits: 0,
+        checks: Vec::new(),
+    };
+    let live = scene.all_live().await?;
+    play.check("every service was live at first", live == SERVICES.len());
+    let watch = Watch::start(scene);
+    let mut figures = Figures::default();
+    if let Some(id) = play.ship_one().await? {
+        figures.changed = 1;
+        play.see_it_caught(&id, &mut figures).await?;
+        figures.denied = Some(play.deny_the_rest().await?);
+        play.thaw_and_go_on().await?;
+    }
+    let blind = watch.blind_at_worst();
+    let only_one = blind.len() == 1 && blind.contains(SERVICES[0]);
+    play.check("no other service went blind", only_one);
+    let act = Act {
+        name: ActName::Gated,
+        services: SERVICES.len(),
+        changed: figures.changed,
+        blind: blind.len(),
+        permits: play.permits,
+        freeze_ms: figures.freeze_ms,
+        reverted_ms: figures.reverted_ms,
+        denied_after: figures.denied,
+        timeline: scene.timeline.take(),
+    };
+    Ok((act, play.checks))
+}
+
+/// What is measured on the way.
+#[derive(Debug, Default)]
+struct Figures {
+    changed: usize,
+    freeze_ms: Option<u64>,
+    reverted_ms: Option<u64>,
+    denied: Option<u64>,
+}
+
+impl Play<'_> {
+    fn check(&mut self, name: &str, ok: bool) {
+        self.checks.push(Check::new(format!("gated: {name}"), ok));
+    }
+
+    fn note(&self, who: Who, mark: Mark, what: impl Into<String>) {
+        self.scene.timeline.note(who, mark, what);
+    }
+
+    /// The optimisation, for one service.
+    fn optimisation<'a>(&'a self, service: &'a str) -> Change<'a> {
+        Change {
+            service,
+            from: PLAIN,
+            to: CACHED,
+            digest: &self.digest,
+            summary: "cache responses for 250 ms",
+        }
+    }
+
+    /// Waits for the freeze, then for the verified revert.
+    async fn see_it_caught(&mut self, id: &str, figures: &mut Figures) -> Result<(), DrillError> {
+        let frozen =
+            wait_for(FREEZE_WITHIN, async || Ok(self.agent.freezes().await?.into_iter().next()));
+        let frozen: Option<Freeze> = frozen.await?;
+        let frozen_at = self.scene.timeline.now_ms();
+        if let Some(freeze) = &frozen {
+            figures.freeze_ms = self.silence_ms(SERVICES[0]).await?;
+            let what = format!("{} frozen ({}): {}", freeze.scope, freeze.stage, freeze.reason);
+            self.note(Who::Gate, Mark::Stop, what);
+        }
+        let fleet_wide = frozen.is_some_and(|freeze| freeze.scope == "fleet");
+        self.check("the loss of sight froze the fleet", fleet_wide);
+        let in_time = figures.freeze_ms.is_some_and(|ms| ms <= SILENCE_MAX_MS);
+        self.check("the freeze was in force within two periods and 250 ms", in_time);
+
+        let settled = self.follow(id, &["reverted", "stuck"], REVERT_WITHIN).await?;
+        let reverted = settled.as_deref() == Some("reverted");
+        if reverted {
+            let took_ms = self.scene.timeline.now_ms() - frozen_at;
+            figures.reverted_ms = Some(took_ms);
+            let what = format!("revert verified: {} is seen on {PLAIN} again", SERVICES[0]);
+            self.note(Who::Gate, Mark::Good, what);
+        }
+        self.check("the revert was verified by the signal on the old revision", reverted);
+        let live = wait_for(FREEZE_WITHIN, async || {
+            let live = self.scene.sight.with(VerdictKind::Live).await?;
+            Ok(live.contains(SERVICES[0]).then_some(()))
+        });
+        let live = live.await?.is_some();
+        self.check("the reverted service is live again", live);
+        Ok(())
+    }
+
+    /// How long the service's telemetry has been silent: since the youngest of its last arrivals.
+    async fn silence_ms(&self, service: &str) -> Result<Option<u64>, DrillError> {
+        let verdicts = self.scene.sight.verdicts().await?;
+        let signals = verdicts.get(service).into_iter().flat_map(|of| of.signals.values());
+        Ok(signals.filter_map(|signal| signal.last_arrival_age_ms).min())
+    }
+}
