@@ -18,6 +18,11 @@
 
 mod config;
 mod driver;
+mod otlp;
+#[cfg(test)]
+mod samples;
+mod scan;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,149 @@
+//! One pass over an export request: is it well formed, who sent it, how much is in it.
+//!
+//! Nothing is decoded into structures: 18 MiB of empty spans would become gigabytes that way. The
+//! scan walks the wire format in place, keeps one [`Counts`] on the stack per resource, and hands
+//! each resource to a sink as it ends. All nested messages are checked, so that what is
+//! acknowledged is not refused by the backend as malformed; only UTF-8 is left unchecked where a
+//! text does not become a name, because a log line cut in the middle of a letter is no reason to
+//! refuse its batch.
+//!
+//! Invariant: no allocation per record, no recursion beyond [`DEPTH_MAX`], no panic on any bytes.
+
+mod logs;
+mod metrics;
+mod probes;
+mod resource;
+#[cfg(test)]
+mod tests;
+mod traces;
+mod values;
+
+use watchdog_core::tally::{DURATION_BOUNDS_MS, Signal};
+
+use crate::wire::{Malformed, Reader};
+
+pub(crate) use probes::{Probe, probes};
+pub(crate) use resource::Identity;
+
+/// How deeply values may nest. The strictest decoder in use (prost) allows 47 levels.
+const DEPTH_MAX: u32 = 32;
+
+/// What one resource of a request holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Spans, metric data points with a value, or log records.
+    pub(crate) records: u64,
+    /// Metric data points that say "no recorded value": the series has ended.
+    pub(crate) ended: u64,
+    /// Changes when the content changes, whatever the order of the records.
+    pub(crate) fingerprint: u64,
+    /// Spans of kind server or consumer.
+    pub(crate) requests: u64,
+    /// Those of them whose status is `ERROR`.
+    pub(crate) errors: u64,
+    /// Their durations, in the buckets of [`DURATION_BOUNDS_MS`].
+    pub(crate) durations: [u64; DURATION_BOUNDS_MS.len() + 1],
+}
+
+impl Counts {
+    const NONE: Self = Self {
+        records: 0,
+        ended: 0,
+        fingerprint: 0,
+        requests: 0,
+        errors: 0,
+        durations: [0; DURATION_BOUNDS_MS.len() + 1],
+    };
+}
+
+/// One resource of a request, with the records under it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) identity: Identity<'a>,
+    pub(crate) counts: Counts,
+    /// The bytes of the `ResourceSpans` (or -`Metrics`, -`Logs`), for a second look at a probe.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Scans an export request of `signal` and gives each of its resources to `sink`.
+///
+/// # Errors
+/// [`Malformed`]; the resources before the mistake have been given to `sink` by then.
+pub(crate) fn scan<'a>(
+    signal: Signal,
+    request: &'a [u8],
+    sink: &mut impl FnMut(&Found<'a>),
+) -> Result<(), Malformed> {
+    match signal {
+        Signal::Traces => resources(request, &traces::span, sink),
+        Signal::Metrics => resources(request, &metrics::metric, sink),
+        Signal::Logs => resources(request, &logs::log_record, sink),
+    }
+}
+
+/// The three signals share the upper levels: request, resource, scope; each at field 1, 2, 2.
+fn resources<'a>(
+    request: &'a [u8],
+    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    sink: &mut impl FnMut(&Found<'a>),
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(request);
+    while let Some((number, value)) = reader.next()? {
+        if number == 1 {
+            let bytes = value.bytes()?;
+            let mut found = Found { identity: Identity::default(), counts: Counts::NONE, bytes };
+            resource(bytes, record, &mut found)?;
+            sink(&found);
+        }
+    }
+    Ok(())
+}
+
+fn resource<'a>(
+    bytes: &'a [u8],
+    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    found: &mut Found<'a>,
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        match number {
+            1 => found.identity.read(value.bytes()?)?,
+            2 => scope(value.bytes()?, record, &mut found.counts)?,
+            3 => value.bytes().map(drop)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn scope<'a>(
+    bytes: &'a [u8],
+    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    counts: &mut Counts,
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        match number {
+            1 => values::check(&crate::otlp::common::SCOPE, value.bytes()?, DEPTH_MAX)?,
+            2 => record(value.bytes()?, counts)?,
+            3 => value.bytes().map(drop)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Mixes `word` into `hash`; the multiplier is that of `FxHash`.
+#[inline]
+const fn mix(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(26) ^ word).wrapping_mul(0xf135_7aea_2e62_a9c5)
+}
+
+/// Mixes bytes into `hash`, eight at a time.
+fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(mix(hash, u64::from_le_bytes(last)), bytes.len() as u64)
+}

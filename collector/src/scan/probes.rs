@@ -1,0 +1,74 @@
+//! Probes: the known answers that the watchdog sends through the path.
+//!
+//! Only a resource whose service is `holdpoint.probe` is looked at, so ordinary telemetry pays
+//! nothing. What is found is untrusted text; the watchdog verifies it.
+//!
+//! Invariant: a request yields at most [`PROBES_MAX`] probes of at most [`TEXT_BYTES_MAX`] bytes a
+//! text, whoever sent it.
+
+use watchdog_core::probe::{ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE};
+
+use super::{DEPTH_MAX, values};
+use crate::wire::{Malformed, Reader};
+
+const PROBES_MAX: usize = 16;
+const TEXT_BYTES_MAX: usize = 256;
+
+/// The attributes of one probe span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) run: String,
+    pub(crate) seq: String,
+    pub(crate) value: String,
+    pub(crate) mac: String,
+}
+
+/// The probes in a `ResourceSpans` that has been scanned.
+pub(crate) fn probes(resource_spans: &[u8]) -> Result<Vec<Probe>, Malformed> {
+    let mut found = Vec::new();
+    each(resource_spans, 2, |scope| {
+        each(scope, 2, |span| {
+            if found.len() < PROBES_MAX {
+                found.extend(probe(span)?);
+            }
+            Ok(())
+        })
+    })?;
+    Ok(found)
+}
+
+/// The probe in a `Span`, if all four of its attributes are there.
+fn probe(span: &[u8]) -> Result<Option<Probe>, Malformed> {
+    let (mut run, mut seq, mut value, mut mac) = (None, None, None, None);
+    each(span, 9, |attribute| {
+        let (key, text) = values::key_value(attribute, DEPTH_MAX)?;
+        let slot = match std::str::from_utf8(key) {
+            Ok(ATTR_RUN) => &mut run,
+            Ok(ATTR_SEQ) => &mut seq,
+            Ok(ATTR_VALUE) => &mut value,
+            Ok(ATTR_MAC) => &mut mac,
+            _ => return Ok(()),
+        };
+        *slot = text
+            .filter(|text| text.len() <= TEXT_BYTES_MAX)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .map(str::to_owned);
+        Ok(())
+    })?;
+    Ok((|| Some(Probe { run: run?, seq: seq?, value: value?, mac: mac? }))())
+}
+
+/// Calls `visit` with each field `wanted` of `message`.
+fn each<'a>(
+    message: &'a [u8],
+    wanted: u32,
+    mut visit: impl FnMut(&'a [u8]) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(message);
+    while let Some((number, value)) = reader.next()? {
+        if number == wanted {
+            visit(value.bytes()?)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Who sent it: the attributes of a resource that identify a service.
+//!
+//! Invariant: an attribute that is missing, empty or not a text is `None`, never an empty name.
+
+use super::{DEPTH_MAX, values};
+use crate::otlp::common::RESOURCE;
+use crate::wire::{Malformed, Reader};
+
+/// `service.*` of a resource, borrowed from the request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Identity<'a> {
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) version: Option<&'a str>,
+}
+
+impl<'a> Identity<'a> {
+    /// Reads a `Resource`. Several in one `ResourceSpans` merge, as in every protobuf decoder.
+    pub(super) fn read(&mut self, resource: &'a [u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(resource);
+        while let Some((number, value)) = reader.next()? {
+            if number == 1 {
+                self.attribute(value.bytes()?)?;
+            } else {
+                values::field(&RESOURCE, number, value, DEPTH_MAX)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attribute(&mut self, key_value: &'a [u8]) -> Result<(), Malformed> {
+        let (key, text) = values::key_value(key_value, DEPTH_MAX)?;
+        let slot = match key {
+            b"service.name" => &mut self.name,
+            b"service.namespace" => &mut self.namespace,
+            b"service.instance.id" => &mut self.instance,
+            b"service.version" => &mut self.version,
+            _ => return Ok(()),
+        };
+        let text = text.map(std::str::from_utf8).transpose().map_err(|_| Malformed::Utf8)?;
+        *slot = text.filter(|text| !text.is_empty());
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! The scan against the generated code of `opentelemetry-proto` as an oracle.
+
+use std::fmt::Debug;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use proptest::prelude::*;
+use prost::Message;
+
+use super::*;
+use crate::samples;
+
+/// What is compared: who, how many records, ended, requests, errors, durations.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    service: Option<String>,
+    instance: Option<String>,
+    records: u64,
+    ended: u64,
+    requests: u64,
+    errors: u64,
+    durations: u64,
+}
+
+fn by_scan(signal: Signal, bytes: &[u8]) -> Result<Vec<Told>, Malformed> {
+    let mut told = Vec::new();
+    scan(signal, bytes, &mut |found| {
+        told.push(Told {
+            service: found.identity.name.map(str::to_owned),
+            instance: found.identity.instance.map(str::to_owned),
+            records: found.counts.records,
+            ended: found.counts.ended,
+            requests: found.counts.requests,
+            errors: found.counts.errors,
+            durations: found.counts.durations.iter().sum(),
+        });
+    })?;
+    Ok(told)
+}
+
+fn identity(resource: Option<&samples::Resource>) -> Told {
+    let text = |key| resource.and_then(|resource| samples::text_attribute(resource, key));
+    Told { service: text("service.name"), instance: text("service.instance.id"), ..Told::default() }
+}
+
+fn of_traces(request: &ExportTraceServiceRequest) -> Vec<Told> {
+    let told = |resource: &opentelemetry_proto::tonic::trace::v1::ResourceSpans| {
+        let mut told = identity(resource.resource.as_ref());
+        for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            told.records += 1;
+            if span.kind == 2 || span.kind == 5 {
+                told.requests += 1;
+                told.errors += u64::from(span.status.as_ref().is_some_and(|s| s.code == 2));
+                let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+                told.durations += u64::from(start > 0 && end >= start);
+            }
+        }
+        told
+    };
+    request.resource_spans.iter().map(told).collect()
+}
+
+fn of_metrics(request: &ExportMetricsServiceRequest) -> Vec<Told> {
+    let told = |resource: &opentelemetry_proto::tonic::metrics::v1::ResourceMetrics| {
+        let mut told = identity(resource.resource.as_ref());
+        for metric in resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+            let flags: Vec<u32> = match &metric.data {
+                Some(Data::Gauge(d)) => d.data_points.iter().map(|p| p.flags).collect(),
+                Some(Data::Sum(d)) => d.data_points.iter().map(|p| p.flags).collect(),
+                Some(Data::Histogram(d)) => d.data_points.iter().map(|p| p.flags).collect(),
+                Some(Data::Summary(d)) => d.data_points.iter().map(|p| p.flags).collect(),
+                Some(Data::ExponentialHistogram(d)) => {
+                    d.data_points.iter().map(|p| p.flags).collect()
+                }
+                None => Vec::new(),
+            };
+            let ended = flags.iter().filter(|flags| **flags & 1 == 1).count() as u64;
+            told.ended += ended;
+            told.records += flags.len() as u64 - ended;
+        }
+        told
+    };
+    request.resource_metrics.iter().map(told).collect()
+}
+
+fn of_logs(request: &ExportLogsServiceRequest) -> Vec<Told> {
+    let told = |resource: &opentelemetry_proto::tonic::logs::v1::ResourceLogs| {
+        let mut told = identity(resource.resource.as_ref());
+        let scopes = resource.scope_logs.iter();
+        told.records = scopes.map(|scope| scope.log_records.len() as u64).sum();
+        told
+    };
+    request.resource_logs.iter().map(told).collect()
+}
+
+/// Scan and oracle agree about any bytes: what the oracle decodes is counted alike, and what the
+/// scan refuses the oracle refuses too (or it nests deeper than both allow).
+fn agree<R: Message + Default>(
+    signal: Signal,
+    bytes: &[u8],
+    tell: impl Fn(&R) -> Vec<Told>,
+) -> Result<(), TestCaseError> {
+    match (by_scan(signal, bytes), R::decode(bytes)) {
+        (Ok(told), Ok(request)) => prop_assert_eq!(told, tell(&request)),
+        (Err(why), Ok(_)) => prop_assert_eq!(why, Malformed::Depth),
+        // Text that is not UTF-8 and deep nesting are the oracle's to refuse.
+        (Ok(_), Err(error)) => prop_assert!(
+            error.to_string().contains("UTF-8") || error.to_string().contains("recursion"),
+            "accepted, but: {error}"
+        ),
+        (Err(_), Err(_)) => {}
+    }
+    Ok(())
+}
+
+fn agree_of(signal: Signal, bytes: &[u8]) -> Result<(), TestCaseError> {
+    match signal {
+        Signal::Traces => agree(signal, bytes, of_traces),
+        Signal::Metrics => agree(signal, bytes, of_metrics),
+        Signal::Logs => agree(signal, bytes, of_logs),
+    }
+}
+
+proptest! {
+    #[test]
+    fn traces_are_counted_as_the_oracle_counts_them(request in samples::traces()) {
+        agree_of(Signal::Traces, &request.encode_to_vec())?;
+    }
+
+    #[test]
+    fn metrics_are_counted_as_the_oracle_counts_them(request in samples::metrics()) {
+        agree_of(Signal::Metrics, &request.encode_to_vec())?;
+    }
+
+    #[test]
+    fn logs_are_counted_as_the_oracle_counts_them(request in samples::logs()) {
+        agree_of(Signal::Logs, &request.encode_to_vec())?;
+    }
+
+    #[test]
+    fn any_bytes_are_judged_as_the_oracle_judges_them(
+        signal in prop::sample::select(Signal::ALL.to_vec()),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        agree_of(signal, &bytes)?;
+    }
+
+    #[test]
+    fn mutated_requests_are_judged_as_the_oracle_judges_them(
+        (signal, mut bytes) in samples::encoded(),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        for (at, byte) in hits {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        agree_of(signal, &bytes)?;
+    }
+}
+
+#[test]
+fn every_truncation_is_judged_as_the_oracle_judges_it() {
+    for signal in Signal::ALL {
+        let whole = samples::full(signal);
+        assert!(by_scan(signal, &whole).is_ok());
+        for end in 0..whole.len() {
+            agree_of(signal, &whole[..end]).expect("scan and oracle agree");
+        }
+    }
+}
+
+#[test]
+fn two_requests_in_a_row_are_one() {
+    let one = samples::full(Signal::Traces);
+    let two = [one.clone(), one.clone()].concat();
+    let told = by_scan(Signal::Traces, &two).expect("concatenation is merging");
+    assert_eq!(told.len(), 2 * by_scan(Signal::Traces, &one).expect("valid").len());
+}
+
+#[test]
+fn values_nest_as_deep_as_the_limit_and_no_deeper() {
+    let nested = |levels: usize| {
+        let mut value = Vec::new();
+        for _ in 0..levels {
+            // AnyValue { array_value: ArrayValue { values: [value] } }
+            value = samples::field(5, &samples::field(1, &value));
+        }
+        let attribute = samples::field(2, &value);
+        let span = samples::field(9, &attribute);
+        samples::field(1, &samples::field(2, &samples::field(2, &span)))
+    };
+    let limit = DEPTH_MAX as usize - 1;
+    assert!(by_scan(Signal::Traces, &nested(limit)).is_ok());
+    assert_eq!(by_scan(Signal::Traces, &nested(limit + 1)), Err(Malformed::Depth));
+    assert_eq!(by_scan(Signal::Traces, &nested(100_000)), Err(Malformed::Depth));
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_malformed_and_a_log_line_is_not() {
+    let attribute = |key: &[u8], text: &[u8]| {
+        let value = samples::field(2, &samples::field(1, text));
+        [samples::field(1, key), value].concat()
+    };
+    let resource =
+        |attribute: &[u8]| samples::field(1, &samples::field(1, &samples::field(1, attribute)));
+    let bad = resource(&attribute(b"service.name", b"\xff"));
+    assert_eq!(by_scan(Signal::Logs, &bad), Err(Malformed::Utf8));
+    let other = resource(&attribute(b"host.name", b"\xff"));
+    assert!(by_scan(Signal::Logs, &other).is_ok());
+}
+
+#[test]
+fn a_fingerprint_follows_values_and_not_times() {
+    let fingerprint = |value, time| {
+        let mut all = Vec::new();
+        let bytes = samples::gauge(value, time).encode_to_vec();
+        scan(Signal::Metrics, &bytes, &mut |found| all.push(found.counts.fingerprint))
+            .expect("valid");
+        all
+    };
+    assert_eq!(fingerprint(1.5, 1), fingerprint(1.5, 2));
+    assert_ne!(fingerprint(1.5, 1), fingerprint(1.25, 1));
+}
+
+#[test]
+fn a_duration_on_a_bound_belongs_to_the_bucket_it_ends() {
+    assert_eq!(traces::bucket(0), 0);
+    assert_eq!(traces::bucket(1_000_000), 0);
+    assert_eq!(traces::bucket(1_000_001), 1);
+    assert_eq!(traces::bucket(60_000_000_000), 14);
+    assert_eq!(traces::bucket(60_000_000_001), 15);
+    assert_eq!(traces::bucket(u64::MAX), 15);
+}
+
+#[test]
+fn a_probe_is_found_with_all_its_attributes() {
+    let bytes = samples::probe("r1", 7).encode_to_vec();
+    let mut found = Vec::new();
+    scan(Signal::Traces, &bytes, &mut |resource| {
+        assert_eq!(resource.identity.name, Some(watchdog_core::probe::PROBE_SERVICE));
+        found.extend(probes(resource.bytes).expect("it was scanned"));
+    })
+    .expect("valid");
+    let [probe] = found.as_slice() else { panic!("one probe, not {found:?}") };
+    assert_eq!((probe.run.as_str(), probe.seq.as_str()), ("r1", "7"));
+}

@@ -1,0 +1,128 @@
+//! Checks messages that the scan does not look into, by the tables of [`crate::otlp`].
+//!
+//! Attributes are most of the bytes of most requests, so [`key_value`] and [`any_value`] are
+//! written out; everything else goes through [`check`].
+//!
+//! Invariant: what a strict protobuf decoder refuses for its structure is refused here.
+
+use crate::otlp::{Kind, Message, Shape};
+use crate::wire::{Malformed, Reader, Value};
+
+/// Checks `bytes` against the table of `message`.
+pub(super) fn check(message: &'static Message, bytes: &[u8], depth: u32) -> Result<(), Malformed> {
+    let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        field(message, number, value, depth)?;
+    }
+    Ok(())
+}
+
+/// Checks one field of a `message`; fields that the table does not know are good.
+pub(super) fn field(
+    message: &'static Message,
+    number: u32,
+    value: Value<'_>,
+    depth: u32,
+) -> Result<(), Malformed> {
+    let Some(known) = message.by_number(number) else { return Ok(()) };
+    if let Kind::Message(inner) = known.kind {
+        return nested(inner, value.bytes()?, depth);
+    }
+    match (known.kind.shape(), value) {
+        (shape @ (Shape::Varint | Shape::Fixed64 | Shape::Fixed32), Value::Bytes(packed))
+            if known.repeated =>
+        {
+            check_packed(shape, packed)
+        }
+        (Shape::Varint, Value::Varint(_))
+        | (Shape::Fixed64, Value::Fixed64(_))
+        | (Shape::Fixed32, Value::Fixed32(_))
+        | (Shape::Bytes, Value::Bytes(_)) => Ok(()),
+        (Shape::Varint | Shape::Fixed64 | Shape::Fixed32 | Shape::Bytes, _) => {
+            Err(Malformed::WireType)
+        }
+    }
+}
+
+fn nested(message: &'static Message, bytes: &[u8], depth: u32) -> Result<(), Malformed> {
+    use crate::otlp::common::{ANY_VALUE, KEY_VALUE};
+
+    if std::ptr::eq(message, &KEY_VALUE) {
+        key_value(bytes, depth).map(drop)
+    } else if std::ptr::eq(message, &ANY_VALUE) {
+        any_value(bytes, depth).map(drop)
+    } else {
+        check(message, bytes, depth)
+    }
+}
+
+fn check_packed(shape: Shape, bytes: &[u8]) -> Result<(), Malformed> {
+    let aligned = |size: usize| bytes.len().is_multiple_of(size);
+    match shape {
+        Shape::Varint => {
+            let mut reader = Reader::new(bytes);
+            while !reader.is_empty() {
+                reader.varint()?;
+            }
+            Ok(())
+        }
+        Shape::Fixed64 if aligned(8) => Ok(()),
+        Shape::Fixed32 if aligned(4) => Ok(()),
+        Shape::Fixed64 | Shape::Fixed32 => Err(Malformed::Truncated),
+        Shape::Bytes => Err(Malformed::WireType),
+    }
+}
+
+/// Checks a `KeyValue`; gives its key and, if its value is a text, that.
+pub(super) fn key_value(bytes: &[u8], depth: u32) -> Result<(&[u8], Option<&[u8]>), Malformed> {
+    let (mut key, mut text) = (b"".as_slice(), None);
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        match number {
+            1 => key = value.bytes()?,
+            2 => text = any_value(value.bytes()?, depth)?,
+            3 => value.varint().map(drop)?,
+            _ => {}
+        }
+    }
+    Ok((key, text))
+}
+
+/// Checks an `AnyValue`; gives its text if it is one.
+fn any_value(bytes: &[u8], depth: u32) -> Result<Option<&[u8]>, Malformed> {
+    let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
+    let mut text = None;
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        // The alternatives exclude each other; the last one counts.
+        text = match number {
+            1 => Some(value.bytes()?),
+            2 | 3 | 8 => value.varint().map(|_| None)?,
+            4 => value.fixed64().map(|_| None)?,
+            5 => values_of(value.bytes()?, depth, |item| any_value(item, depth).map(drop))?,
+            6 => values_of(value.bytes()?, depth, |item| key_value(item, depth).map(drop))?,
+            7 => value.bytes().map(|_| None)?,
+            _ => text,
+        };
+    }
+    Ok(text)
+}
+
+/// Checks the items of an array or a list, which both are at field 1.
+fn values_of<'a>(
+    bytes: &'a [u8],
+    depth: u32,
+    item: impl Fn(&'a [u8]) -> Result<(), Malformed>,
+) -> Result<Option<&'a [u8]>, Malformed> {
+    if depth == 0 {
+        return Err(Malformed::Depth);
+    }
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        if number == 1 {
+            item(value.bytes()?)?;
+        }
+    }
+    Ok(None)
+}
