@@ -1,9 +1,11 @@
 //! One service of the drill's fleet: a real HTTP service, instrumented as its users would do it.
 //!
 //! ```text
-//!  requests ──► serving runtime (main thread) ──► answers, spans, measurements
-//!                       │ counts its work                 │
-//!               beat thread ──UDP──► watchdog      telemetry runtime (one worker) ──gRPC──► collector
+//!  requests ──► serving runtime (main thread) ──► answers
+//!                │ counts its work  └─ spans, measurements
+//!                ▼                                 ▼
+//!               beat thread                       telemetry runtime (one worker)
+//!                └──UDP──► watchdog                └──gRPC──► collector
 //! ```
 //!
 //! Every revision but one is the plain shop. The revision `cached` has the [`cache`] in front of
