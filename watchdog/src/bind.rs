@@ -6,29 +6,30 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServiceConfig};
+use crate::driver::{Clock, SystemClock};
+use crate::listen::{Ears, notify};
+use crate::run::{RunError, Running};
 use crate::wiring::Wiring;
 
 /// How often a free port is looked for whose UDP twin is free too.
 const TWIN_TRIES: u32 = 16;
+/// Room for beats that arrive while the machine is busy, in bytes; the kernel may grant less.
+const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why the watchdog did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("start watchdog: listen on {address} ({transport}): {source}; {hint}")]
     Listen { address: SocketAddr, transport: &'static str, source: io::Error, hint: &'static str },
-}
-
-/// Why the watchdog stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("run watchdog: start thread {name}: {source}")]
-    Thread { name: &'static str, source: io::Error },
-    #[error("run watchdog: thread {name} ended before it was told to")]
-    Ended { name: &'static str },
+    #[error("start watchdog: notify_socket {}: {source}", path.display())]
+    Notify { path: PathBuf, source: io::Error },
 }
 
 /// A watchdog that owns its ports and does not hear yet.
@@ -36,9 +37,9 @@ pub enum RunError {
 pub struct Bound {
     config: Config,
     services: Vec<ServiceConfig>,
-    tcp: TcpListener,
-    udp: UdpSocket,
+    ears: Ears,
     address: SocketAddr,
+    clock: Arc<dyn Clock>,
 }
 
 /// Binds HTTP and UDP on one port number.
@@ -47,7 +48,11 @@ pub struct Bound {
 /// [`StartError`] if a port is used or not allowed.
 pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound, StartError> {
     let (tcp, udp, address) = bind_twins(config.listen)?;
-    Ok(Bound { config, services, tcp, udp, address })
+    let notify = config.notify_socket.as_ref().map(|path| {
+        notify::bind(path).map_err(|source| StartError::Notify { path: path.clone(), source })
+    });
+    let ears = Ears { tcp, udp, notify: notify.transpose()? };
+    Ok(Bound { config, services, ears, address, clock: Arc::new(SystemClock) })
 }
 
 impl Bound {
@@ -57,15 +62,16 @@ impl Bound {
         self.address
     }
 
-    /// Runs until `shutdown`.
+    /// Runs until `shutdown`, then ends the collector if it is ours.
+    ///
+    /// If the future is dropped instead, the watchdog stops and the collector runs on.
     ///
     /// # Errors
     /// [`RunError`] if a thread could not start or ended early.
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
-        tracing::info!(name = %wiring.name, address = %self.address, "watchdog runs");
-        let _parts = (self.config, self.services, self.tcp, self.udp);
-        shutdown.cancelled().await;
-        Ok(())
+        let Self { config, services, ears, address, clock } = self;
+        tracing::info!(name = %wiring.name, %address, "watchdog runs");
+        Running::start(config, services, ears, clock, wiring)?.until(shutdown).await
     }
 }
 
@@ -76,7 +82,13 @@ fn bind_twins(listen: SocketAddr) -> Result<(TcpListener, UdpSocket, SocketAddr)
         let tcp = TcpListener::bind(listen).map_err(|e| refused(listen, "tcp", e))?;
         let address = tcp.local_addr().map_err(|e| refused(listen, "tcp", e))?;
         match UdpSocket::bind(address) {
-            Ok(udp) => return Ok((tcp, udp, address)),
+            Ok(udp) => {
+                let prepared = tcp.set_nonblocking(true).and_then(|()| udp.set_nonblocking(true));
+                prepared.map_err(|e| refused(address, "tcp and udp", e))?;
+                // Less room is a reason to lose a flood, not to fail.
+                let _granted = set_socket_recv_buffer_size(&udp, RECEIVE_BYTES);
+                return Ok((tcp, udp, address));
+            }
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             Err(e) => return Err(refused(address, "udp", e)),
         }

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
+use watchdog_core::watch::{ExpectedService, WatchConfig};
 
 /// The `[watchdog]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where beats (HTTP and UDP) and readers of verdicts are heard.
@@ -34,6 +35,9 @@ pub struct Config {
     /// Where the state of a hung collector is written before it is killed; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_dir: Option<PathBuf>,
+    /// The thresholds of the judge. Its `beat_interval_ms` is taken from the key of the same name
+    /// above.
+    pub judge: WatchConfig,
 }
 
 impl Default for Config {
@@ -48,6 +52,7 @@ impl Default for Config {
             notify_socket: None,
             unsigned_loopback: true,
             capture_dir: None,
+            judge: WatchConfig::default(),
         }
     }
 }
@@ -77,6 +82,26 @@ impl Config {
             found.push(("attest_ttl_ms", text));
         }
         found
+    }
+}
+
+impl Config {
+    /// The thresholds with the keys of this table copied in.
+    pub(crate) fn watch(&self) -> WatchConfig {
+        WatchConfig { beat_interval_ms: self.beat_interval_ms, ..self.judge.clone() }
+    }
+}
+
+impl ServiceConfig {
+    pub(crate) fn expected(&self) -> ExpectedService {
+        ExpectedService {
+            service: self.name.clone(),
+            environment: self.environment.clone(),
+            expect: self.expect.as_ref().map(|signals| signals.iter().copied().collect()),
+            beat_interval_ms: self.beat_interval_ms,
+            instances_min: self.instances_min,
+            restart_grace_ms: self.restart_grace_ms,
+        }
     }
 }
 

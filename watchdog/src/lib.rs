@@ -11,10 +11,25 @@
 //! Invariant: the thread that hears beats never sees telemetry, and nothing that telemetry, the
 //! gate or the collector does can make it wait.
 
+mod attest;
 mod bind;
+mod client;
 mod config;
+mod driver;
+mod inbox;
+mod listen;
+mod metrics;
+mod probes;
+mod publish;
+mod run;
+mod supervise;
+mod tally;
+mod turns;
 mod wiring;
 
-pub use bind::{Bound, RunError, StartError, bind};
+pub use bind::{Bound, StartError, bind};
 pub use config::{Config, ServiceConfig};
+pub use driver::{Clock, SystemClock};
+pub use listen::mac::{canonical as canonical_datagram, sign as sign_beat};
+pub use run::RunError;
 pub use wiring::{BeatKeys, CollectorPlace, FindCollector, FindGate, GatePlace, Supervise, Wiring};

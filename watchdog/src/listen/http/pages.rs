@@ -1,0 +1,96 @@
+//! The pages that show what was published.
+//!
+//! Invariant: they read snapshots only; no page asks the verdict loop for anything.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+use watchdog_core::names::Boot;
+use watchdog_core::verdict::Verdict;
+
+use super::{Shared, refuse, stream};
+use crate::metrics;
+
+#[derive(Serialize)]
+struct Page<'s> {
+    watchdog: &'s str,
+    boot: &'s Boot,
+    seq: u64,
+    mass_silence: bool,
+    items: &'s [Verdict],
+}
+
+/// All verdicts; as a stream of changes if the client accepts only that.
+pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|a| a.to_str().ok());
+    if accepts.is_some_and(|a| a.contains("text/event-stream")) {
+        return stream::events(State(shared)).await.into_response();
+    }
+    let snapshot = shared.reader.latest();
+    render(move || {
+        let page = Page {
+            watchdog: &snapshot.watchdog,
+            boot: &snapshot.boot,
+            seq: snapshot.seq,
+            mass_silence: snapshot.mass_silence,
+            items: &snapshot.items,
+        };
+        serde_json::to_vec(&page).map_err(|e| e.to_string())
+    })
+    .await
+    .map_or_else(|r| r, |body| ([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// The verdict about one service.
+pub async fn verdict(State(shared): State<Shared>, Path(service): Path<String>) -> Response {
+    let snapshot = shared.reader.latest();
+    let place = snapshot.items.binary_search_by(|v| v.service.as_str().cmp(&service));
+    place.map_or_else(
+        |_| {
+            let message = format!("nothing is known of service {service}");
+            let hint = "it must beat, or stand in the configuration as [[service]]";
+            refuse(StatusCode::NOT_FOUND, "unknown_service", &message, hint)
+        },
+        |place| Json(&snapshot.items[place]).into_response(),
+    )
+}
+
+/// 503 while the verdict loop is late: this thread is alive then, and the watchdog is blind.
+pub async fn healthz(State(shared): State<Shared>) -> Response {
+    let snapshot = shared.reader.latest();
+    let age_ms = shared.reception.now().since_ms(snapshot.at);
+    // Before the first turn there is no age, and nobody can say that the loop turns.
+    let turned = snapshot.seq > 0;
+    let healthy = turned && age_ms <= shared.late_ms;
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let age_ms = turned.then_some(age_ms);
+    (status, Json(json!({ "healthy": healthy, "verdict_age_ms": age_ms }))).into_response()
+}
+
+/// 200 once the verdict loop has turned.
+pub async fn readyz(State(shared): State<Shared>) -> Response {
+    let ready = shared.reader.latest().seq > 0;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready }))).into_response()
+}
+
+/// Metrics in OpenMetrics text.
+pub async fn metrics(State(shared): State<Shared>) -> Response {
+    let metrics = shared.reception.metrics().clone();
+    let body = render(move || metrics.text().map(String::into_bytes).map_err(|e| e.to_string()));
+    let headers = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    body.await.map_or_else(|r| r, |body| (headers, body).into_response())
+}
+
+/// Renders away from the thread that hears beats.
+async fn render(
+    page: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+) -> Result<Vec<u8>, Response> {
+    let rendered = tokio::task::spawn_blocking(page).await;
+    rendered.map_err(|e| e.to_string()).flatten().map_err(|message| {
+        refuse(StatusCode::INTERNAL_SERVER_ERROR, "not_rendered", &message, "ask again")
+    })
+}

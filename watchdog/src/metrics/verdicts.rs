@@ -1,0 +1,102 @@
+//! The published verdicts as metrics, made anew at every scrape.
+//!
+//! Invariant: what is not known has no sample. An age that nobody measured is absent, not 0.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use watchdog_core::verdict::{Verdict, VerdictKind};
+
+use crate::publish::Reader;
+
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    reader: Reader,
+}
+
+impl Verdicts {
+    pub(super) const fn new(reader: Reader) -> Self {
+        Self { reader }
+    }
+}
+
+impl Collector for Verdicts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let snapshot = self.reader.latest();
+        let items = snapshot.items.as_slice();
+        states(&mut encoder, items)?;
+        each(
+            &mut encoder,
+            "beat_age",
+            "Age of the last beat",
+            Some(&Unit::Seconds),
+            items.iter().map(|v| (v, v.beats.age_ms.map(seconds))),
+        )?;
+        each(
+            &mut encoder,
+            "witness_requests",
+            "Requests by the beats in the window of the witness",
+            None,
+            items.iter().map(|v| (v, v.witness.as_ref().map(|w| float(w.requests)))),
+        )?;
+        let observer = items.first().map(|v| seconds(v.observer.late_ms));
+        one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", observer)?;
+        let coverage = items.first().and_then(|v| v.probes.coverage);
+        one(&mut encoder, "probe_coverage", "Share of the last probes that returned", coverage)
+    }
+}
+
+fn states(encoder: &mut DescriptorEncoder<'_>, items: &[Verdict]) -> Result<(), std::fmt::Error> {
+    let mut family =
+        encoder.encode_descriptor("verdict", "1 for what holds", None, MetricType::Gauge)?;
+    for item in items {
+        for kind in VerdictKind::ALL {
+            let labels = [
+                ("service", item.service.as_str()),
+                ("environment", item.environment.as_str()),
+                ("verdict", kind.as_str()),
+            ];
+            let holds = ConstGauge::new(i64::from(kind == item.verdict));
+            holds.encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn each<'v>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    words: &str,
+    unit: Option<&Unit>,
+    values: impl Iterator<Item = (&'v Verdict, Option<f64>)>,
+) -> Result<(), std::fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, words, unit, MetricType::Gauge)?;
+    for (verdict, value) in values {
+        if let Some(value) = value {
+            let labels = [("service", verdict.service.as_str())];
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    words: &str,
+    value: Option<f64>,
+) -> Result<(), std::fmt::Error> {
+    let metric = encoder.encode_descriptor(name, words, None, MetricType::Gauge)?;
+    value.map_or(Ok(()), |value| ConstGauge::new(value).encode(metric))
+}
+
+fn seconds(ms: u64) -> f64 {
+    float(ms) / 1_000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53; a gauge needs no more")]
+const fn float(count: u64) -> f64 {
+    count as f64
+}

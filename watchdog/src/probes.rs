@@ -1,0 +1,167 @@
+//! Probes: known-answer traces sent into the collector at a steady pace.
+//!
+//! A collector can take a request, answer 200 and lose it. Only an answer that was foretold and
+//! comes back at the far end proves that the path carries what it takes.
+//!
+//! Invariant: a probe that could not be sent is told like one that was sent: it will have no
+//! answer, and "could not check" is never "all is well".
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use watchdog_core::probe::ProbeEcho;
+use watchdog_core::tick::Tick;
+use watchdog_core::watch::Event;
+
+use crate::driver::Clock;
+use crate::inbox::Inbox;
+use crate::metrics::{Metrics, ProbeOutcome};
+use crate::wiring::FindCollector;
+
+mod answer;
+mod encode;
+
+use answer::Answer;
+pub use answer::ProbeKey;
+
+/// How many probes may be on their way into the collector at once.
+const IN_FLIGHT_MAX: usize = 4;
+/// How many probes are remembered for the round trip; verification needs no memory.
+const REMEMBERED: usize = 128;
+
+/// What sender and verifier share: key, run, and when the last probes left.
+pub struct Ledger {
+    key: ProbeKey,
+    run: String,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    sent: Mutex<BTreeMap<u64, Tick>>,
+}
+
+impl Ledger {
+    pub fn new(key: [u8; 32], run: String, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self { key: ProbeKey::new(key), run, clock, metrics, sent: Mutex::default() }
+    }
+
+    fn left(&self, seq: u64) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.insert(seq, self.clock.now());
+        while sent.len() > REMEMBERED {
+            sent.pop_first();
+        }
+    }
+
+    /// Judges an echo and leaves the judgement in the inbox.
+    pub fn returned(&self, echo: &ProbeEcho, inbox: &Inbox) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.key.verify(&self.run, echo) {
+            Answer::Right { seq } => {
+                // An answer that came before is no second proof.
+                let Some(left) = sent.remove(&seq) else { return };
+                let round_trip = self.clock.now().since_ms(left);
+                self.metrics.probe_returned(Duration::from_millis(round_trip));
+                inbox.put(Event::ProbeReturned { seq, right: true });
+            }
+            Answer::Wrong { seq } => {
+                self.metrics.probe(ProbeOutcome::Wrong);
+                warn!(?echo, "a probe came back with a wrong answer");
+                let last = sent.last_key_value().map(|(seq, _)| *seq);
+                match seq.or(last) {
+                    Some(seq) => inbox.put(Event::ProbeReturned { seq, right: false }),
+                    None => inbox.put(Event::ProbeUnverifiable),
+                }
+            }
+            // The probe of another watchdog, or of our own former life.
+            Answer::Foreign => {}
+            Answer::Unverifiable => inbox.put(Event::ProbeUnverifiable),
+        }
+    }
+}
+
+/// Sends probes.
+pub struct Prober {
+    pub ledger: Arc<Ledger>,
+    pub find: FindCollector,
+    pub inbox: Arc<Inbox>,
+    pub interval_ms: u64,
+    pub timeout_ms: u64,
+}
+
+impl Prober {
+    /// Sends until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let client = crate::client::new(Duration::from_millis(self.timeout_ms));
+        let mut pace = tokio::time::interval(Duration::from_millis(self.interval_ms));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut in_flight: JoinSet<Result<(), String>> = JoinSet::new();
+        let mut failing = false;
+        let mut seq = 0;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(sent) = in_flight.join_next() => {
+                    self.note(sent.unwrap_or_else(|e| Err(e.to_string())), &mut failing);
+                }
+                _ = pace.tick() => {
+                    seq += 1;
+                    self.ledger.left(seq);
+                    self.inbox.put(Event::ProbeSent { seq });
+                    if in_flight.len() >= IN_FLIGHT_MAX {
+                        self.note(Err("earlier probes are still being sent".into()), &mut failing);
+                    } else {
+                        self.send(&client, seq, &mut in_flight, &mut failing);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(
+        &self,
+        client: &reqwest::Client,
+        seq: u64,
+        in_flight: &mut JoinSet<Result<(), String>>,
+        failing: &mut bool,
+    ) {
+        let Some(place) = (self.find)() else {
+            self.note(Err("no collector is known".into()), failing);
+            return;
+        };
+        let Ledger { key, run, clock, .. } = &*self.ledger;
+        let body = encode::trace_request(key, run, seq, clock.wall_ns());
+        let request = client
+            .post(format!("http://{}/v1/traces", place.http))
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
+        in_flight.spawn(async move {
+            let answer = request.send().await.map_err(|e| crate::client::chain(&e))?;
+            let status = answer.status();
+            // The body is read, so that the connection can be used again.
+            drop(answer.bytes().await.map_err(|e| crate::client::chain(&e))?);
+            if status.is_success() { Ok(()) } else { Err(format!("the collector said {status}")) }
+        });
+    }
+
+    fn note(&self, sent: Result<(), String>, failing: &mut bool) {
+        match sent {
+            Ok(()) => {
+                self.ledger.metrics.probe(ProbeOutcome::Sent);
+                if std::mem::replace(failing, false) {
+                    info!("probes are taken by the collector");
+                }
+            }
+            Err(words) => {
+                self.ledger.metrics.probe(ProbeOutcome::SendFailed);
+                if !std::mem::replace(failing, true) {
+                    warn!(words, "a probe could not be sent");
+                }
+            }
+        }
+    }
+}

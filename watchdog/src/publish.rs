@@ -1,0 +1,123 @@
+//! The published opinion: one snapshot that everybody reads and only the verdict loop writes.
+//!
+//! Readers (HTTP, metrics, attestations) hold an `Arc` of an old snapshot at worst; none of them
+//! can make the verdict loop wait.
+//!
+//! Invariant: a snapshot is whole. Its `seq` is used once per boot and is that of its attestation.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{broadcast, watch};
+use watchdog_core::names::{Boot, Environment, Service};
+use watchdog_core::tick::Tick;
+use watchdog_core::verdict::{Stage, Verdict, VerdictKind};
+
+/// How many changes a slow reader of the stream may fall behind before it is told that it did.
+const CHANGES_KEPT: usize = 256;
+
+/// All verdicts at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub watchdog: String,
+    pub boot: Boot,
+    /// 0 until the first turn of the verdict loop.
+    pub seq: u64,
+    /// When the verdict loop made it.
+    pub at: Tick,
+    pub mass_silence: bool,
+    pub items: Vec<Verdict>,
+}
+
+/// One service's step from one verdict to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub service: Service,
+    pub environment: Environment,
+    /// `null` for a service that was not known before.
+    pub from: Option<VerdictKind>,
+    pub to: VerdictKind,
+    pub stage: Option<Stage>,
+    pub reason: String,
+    /// The snapshot that shows it first.
+    pub seq: u64,
+}
+
+/// The writing end; the verdict loop holds it.
+#[derive(Debug)]
+pub struct Publisher {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    changes: broadcast::Sender<Arc<Change>>,
+}
+
+/// The reading end.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    changes: broadcast::Sender<Arc<Change>>,
+}
+
+/// Both ends, before the first verdict.
+#[must_use]
+pub fn channel(watchdog: String, boot: Boot) -> (Publisher, Reader) {
+    let nothing =
+        Snapshot { watchdog, boot, seq: 0, at: Tick(0), mass_silence: false, items: Vec::new() };
+    let (sender, receiver) = watch::channel(Arc::new(nothing));
+    let (changes, _) = broadcast::channel(CHANGES_KEPT);
+    let reader = Reader { snapshot: receiver, changes: changes.clone() };
+    (Publisher { snapshot: sender, changes }, reader)
+}
+
+impl Publisher {
+    /// Shows `snapshot` to everybody, and its difference to the one before as changes.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let before = Arc::clone(&self.snapshot.borrow());
+        let changes = changes(&before, &snapshot);
+        self.snapshot.send_replace(Arc::new(snapshot));
+        for change in changes {
+            // Nobody listens: that is no error.
+            let _nobody = self.changes.send(Arc::new(change));
+        }
+    }
+}
+
+impl Reader {
+    /// The newest snapshot.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Wakes at every new snapshot; the latest wins.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// All changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
+        self.changes.subscribe()
+    }
+}
+
+/// What differs in kind between two snapshots whose items are in the order of their names.
+fn changes(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
+    let known = |service: &Service| {
+        let place = before.items.binary_search_by(|v| v.service.cmp(service));
+        place.ok().map(|i| before.items[i].verdict)
+    };
+    let steps = after.items.iter().map(|v| (known(&v.service), v));
+    steps
+        .filter(|(from, v)| *from != Some(v.verdict))
+        .map(|(from, v)| Change {
+            service: v.service.clone(),
+            environment: v.environment.clone(),
+            from,
+            to: v.verdict,
+            stage: v.stage,
+            reason: v.reason.clone(),
+            seq: after.seq,
+        })
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! The running watchdog: its two threads, its tasks, and the order in which they end.
+//!
+//! ```text
+//! threads:  beats (listen)   verdicts (driver, turns)
+//! tasks:    tally · probes · attest · supervise        on the caller's runtime
+//! ```
+//!
+//! Invariant: on a planned stop the verdict loop and the attestations end before the collector
+//! does. Otherwise the last thing the gate hears of a drained collector is that all is lost.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use watchdog_core::admission::Bounds;
+use watchdog_core::names::Service;
+use watchdog_core::watch::{COLLECTOR_SERVICE, Watch};
+
+use crate::attest::Attester;
+use crate::config::{Config, ServiceConfig};
+use crate::driver::{self, Clock};
+use crate::inbox::Inbox;
+use crate::listen::http::Shared;
+use crate::listen::reception::{Parts, Reception};
+use crate::listen::{self, Ears};
+use crate::metrics::Metrics;
+use crate::probes::{Ledger, Prober};
+use crate::publish::{self, Publisher, Reader};
+use crate::supervise::{Conviction, Custody, Supervisor};
+use crate::tally::Intake;
+use crate::turns::{Surroundings, Turns};
+use crate::wiring::Wiring;
+
+/// How old a snapshot may be, beyond its pace, before the verdict loop counts as late.
+const LATE_MS: u64 = 1_000;
+/// How often it is looked whether the threads still run.
+const LOOK: Duration = Duration::from_millis(200);
+/// The environment in which unsigned beats never count.
+const PRODUCTION: &str = "production";
+
+/// Why the watchdog stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("run watchdog: start thread {name}: {source}")]
+    Thread { name: &'static str, source: io::Error },
+    #[error("run watchdog: thread {name} ended before it was told to: {reason}")]
+    Ended { name: &'static str, reason: String },
+}
+
+/// Everything that runs. Dropped, it ends all but the collector.
+pub struct Running {
+    beats: JoinHandle<io::Result<()>>,
+    verdicts: JoinHandle<()>,
+    tasks: JoinSet<()>,
+    supervisor: JoinSet<()>,
+    drain: CancellationToken,
+    ends: Ends,
+}
+
+/// Ends the threads and tasks, told or dropped.
+struct Ends {
+    inbox: Arc<Inbox>,
+    _stop: DropGuard,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
+/// What all parts of one run share.
+struct Common {
+    config: Config,
+    wiring: Wiring,
+    clock: Arc<dyn Clock>,
+    inbox: Arc<Inbox>,
+    metrics: Metrics,
+    reader: Reader,
+    stop: CancellationToken,
+}
+
+/// The channels between the verdict loop and the supervisor.
+struct Channels {
+    orders: mpsc::Receiver<Conviction>,
+    attested: watch::Receiver<u64>,
+    probes: watch::Receiver<bool>,
+    custody: watch::Sender<Custody>,
+}
+
+impl Running {
+    /// Starts threads and tasks.
+    pub fn start(
+        config: Config,
+        services: Vec<ServiceConfig>,
+        ears: Ears,
+        clock: Arc<dyn Clock>,
+        wiring: Wiring,
+    ) -> Result<Self, RunError> {
+        let (publisher, reader) = publish::channel(wiring.name.clone(), wiring.boot.clone());
+        let common = Common {
+            config,
+            wiring,
+            clock,
+            inbox: Arc::default(),
+            metrics: Metrics::default(),
+            reader,
+            stop: CancellationToken::new(),
+        };
+        common.metrics.watch(common.reader.clone());
+        let ours = common.wiring.supervise.is_some();
+        let (order, orders) = mpsc::channel(1);
+        let (attest, attested) = watch::channel(0);
+        let (prove, probes) = watch::channel(false);
+        let (custody, held) = watch::channel(if ours { Custody::Absent } else { Custody::NotOurs });
+        let ends =
+            Ends { inbox: Arc::clone(&common.inbox), _stop: common.stop.clone().drop_guard() };
+
+        let beats = common.hear(ears, &services)?;
+        let verdicts = common.judge(&services, publisher, order, held, prove)?;
+        let mut tasks = JoinSet::new();
+        common.spawn_senders(&mut tasks, attest);
+        let drain = CancellationToken::new();
+        let channels = Channels { orders, attested, probes, custody };
+        let supervisor = common.supervise(channels, &drain);
+        Ok(Self { beats, verdicts, tasks, supervisor, drain, ends })
+    }
+
+    /// Runs until `shutdown` or until a part fails.
+    pub async fn until(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let failed = loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break None,
+                () = tokio::time::sleep(LOOK) => {
+                    if self.beats.is_finished() {
+                        break Some("beats");
+                    }
+                    if self.verdicts.is_finished() {
+                        break Some("verdicts");
+                    }
+                }
+            }
+        };
+        // The opinion ends first, the collector last.
+        drop(self.ends);
+        self.tasks.shutdown().await;
+        self.drain.cancel();
+        while self.supervisor.join_next().await.is_some() {}
+        let joined = tokio::task::spawn_blocking(move || (self.beats.join(), self.verdicts.join()));
+        let reason = match joined.await {
+            Ok((Ok(Ok(())), Ok(()))) => "it returned".to_owned(),
+            Ok((Ok(Err(error)), _)) => error.to_string(),
+            Ok(_) => "it panicked".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        failed.map_or(Ok(()), |name| Err(RunError::Ended { name, reason }))
+    }
+}
+
+impl Common {
+    fn hear(
+        &self,
+        ears: Ears,
+        services: &[ServiceConfig],
+    ) -> Result<JoinHandle<io::Result<()>>, RunError> {
+        let judge = &self.config.judge;
+        let strict = services.iter().filter(|s| s.environment.as_str() == PRODUCTION);
+        let collector = Service::new(COLLECTOR_SERVICE).expect("a constant that is a name");
+        let known: BTreeSet<Service> = services.iter().map(|s| s.name.clone()).collect();
+        let reception = Arc::new(Reception::new(Parts {
+            keys: Arc::clone(&self.wiring.beat_key),
+            clock: Arc::clone(&self.clock),
+            inbox: Arc::clone(&self.inbox),
+            metrics: self.metrics.clone(),
+            reader: self.reader.clone(),
+            unsigned_loopback: self.config.unsigned_loopback,
+            strict: strict.map(|s| s.name.clone()).collect(),
+            known: known.into_iter().chain([collector]).collect(),
+            bounds: Bounds { services: judge.services_max, instances: judge.instances_max },
+            boot: self.wiring.boot.clone(),
+        }));
+        let shared = Shared {
+            reception,
+            reader: self.reader.clone(),
+            late_ms: LATE_MS + self.config.attest_interval_ms,
+            shutdown: self.stop.clone(),
+        };
+        listen::start(ears, shared).map_err(|source| RunError::Thread { name: "beats", source })
+    }
+
+    fn judge(
+        &self,
+        services: &[ServiceConfig],
+        publisher: Publisher,
+        orders: mpsc::Sender<Conviction>,
+        custody: watch::Receiver<Custody>,
+        probes: watch::Sender<bool>,
+    ) -> Result<JoinHandle<()>, RunError> {
+        let now = self.clock.now();
+        let expected = services.iter().map(ServiceConfig::expected).collect();
+        let watch = Watch::new(self.config.watch(), expected, now);
+        let around = Surroundings {
+            publisher,
+            reader: self.reader.clone(),
+            metrics: self.metrics.clone(),
+            interval_ms: self.config.attest_interval_ms,
+            proof_ms: self.config.probe_interval_ms + self.config.probe_timeout_ms,
+            orders,
+            custody,
+            probes,
+        };
+        let turns = Turns::new(watch, around, now);
+        driver::start(turns, Arc::clone(&self.inbox), Arc::clone(&self.clock))
+            .map_err(|source| RunError::Thread { name: "verdicts", source })
+    }
+
+    /// Starts what talks to the collector and to the gate.
+    fn spawn_senders(&self, tasks: &mut JoinSet<()>, attested: watch::Sender<u64>) {
+        let run = self.wiring.boot.to_string();
+        let clock = Arc::clone(&self.clock);
+        let ledger = Arc::new(Ledger::new(self.wiring.probe_key, run, clock, self.metrics.clone()));
+        let intake = Intake {
+            find: Arc::clone(&self.wiring.collector),
+            inbox: Arc::clone(&self.inbox),
+            ledger: Arc::clone(&ledger),
+            metrics: self.metrics.clone(),
+            announce: self.wiring.supervise.is_none(),
+        };
+        let prober = Prober {
+            ledger,
+            find: Arc::clone(&self.wiring.collector),
+            inbox: Arc::clone(&self.inbox),
+            interval_ms: self.config.probe_interval_ms,
+            timeout_ms: self.config.probe_timeout_ms,
+        };
+        let attester = Attester {
+            reader: self.reader.clone(),
+            key: SigningKey::from_bytes(&self.wiring.signing_key),
+            ttl_ms: self.config.attest_ttl_ms,
+            gate: Arc::clone(&self.wiring.gate),
+            metrics: self.metrics.clone(),
+            attested,
+        };
+        tasks.spawn(intake.run(self.stop.clone()));
+        tasks.spawn(prober.run(self.stop.clone()));
+        tasks.spawn(attester.run(self.stop.clone()));
+    }
+
+    fn supervise(&self, channels: Channels, drain: &CancellationToken) -> JoinSet<()> {
+        let mut supervisor = JoinSet::new();
+        let Some(command) = self.wiring.supervise.clone() else { return supervisor };
+        let Channels { orders, attested, probes, custody } = channels;
+        let parts = Supervisor {
+            command,
+            find: Arc::clone(&self.wiring.collector),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            capture_dir: self.config.capture_dir.clone(),
+            inbox: Arc::clone(&self.inbox),
+            orders,
+            attested,
+            probes,
+            custody,
+        };
+        supervisor.spawn(parts.run(drain.clone()));
+        supervisor
+    }
+}

@@ -1,0 +1,320 @@
+//! The owner of the collector's restarts: starts it or adopts it, and ends it when it hangs.
+//!
+//! A collector that is alive and silent is the case nobody heals, because everybody waits for an
+//! exit. Here a conviction ends it: freeze, capture, SIGABRT, SIGKILL, start again with backoff.
+//!
+//! Invariant: one owner per restart. A conviction names the boot it judged, and touches no other:
+//! a stale one cannot kill a new process. The watchdog's own death ends no collector: the next
+//! watchdog adopts it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use watchdog_core::names::Boot;
+use watchdog_core::tick::Tick;
+use watchdog_core::watch::Event;
+
+use crate::driver::Clock;
+use crate::inbox::Inbox;
+use crate::metrics::{Metrics, StartCause};
+use crate::wiring::{FindCollector, Supervise};
+
+mod budget;
+mod capture;
+pub mod process;
+
+use budget::{Budget, Next};
+use process::Process;
+
+/// How long the kill waits for the gate to take the attestation that freezes.
+const FREEZE_FIRST: Duration = Duration::from_millis(250);
+/// How long a collector has to write its core after SIGABRT.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How long a collector may drain on a planned stop.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How often a kill that does not take effect is complained of, and a lost collector looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is asked whether a started collector has said where it listens.
+const LOOK_FOR_PLACE: Duration = Duration::from_millis(50);
+/// How long a started collector may take to say where it listens, in milliseconds.
+const APPEAR_MS: u64 = 10_000;
+
+/// An order to end one start of the collector, because the evidence says that it hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conviction {
+    /// The start that was judged. Another start is another process, and innocent.
+    pub boot: Boot,
+    pub reason: String,
+    /// The attestation that tells the gate; it goes first.
+    pub attestation_seq: u64,
+}
+
+/// What is known of the collector's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Custody {
+    /// Another party starts and ends it.
+    NotOurs,
+    /// No process, and one will be started.
+    Absent,
+    /// It runs; `boot` is known once it has said where it listens.
+    Running { pid: u32, boot: Option<Boot> },
+    /// It is being ended for a conviction.
+    Ending { pid: u32 },
+    /// It died too often. A person must look.
+    GivenUp,
+}
+
+/// Ends of the channels that lead to the supervisor, and what it needs of its surroundings.
+pub struct Supervisor {
+    pub command: Supervise,
+    pub find: FindCollector,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+    pub capture_dir: Option<PathBuf>,
+    pub inbox: Arc<Inbox>,
+    pub orders: mpsc::Receiver<Conviction>,
+    /// The highest attestation the gate has taken.
+    pub attested: watch::Receiver<u64>,
+    /// Whether probes return.
+    pub probes: watch::Receiver<bool>,
+    pub custody: watch::Sender<Custody>,
+}
+
+/// Why watching over a process stopped.
+enum Outcome {
+    Ended,
+    Convicted(Conviction),
+    ShutDown,
+}
+
+impl Supervisor {
+    /// Keeps a collector running until `shutdown`, then drains it.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut budget = Budget::default();
+        let mut found = self.first(&mut budget, &shutdown).await;
+        while let Some(mut process) = found {
+            self.custody.send_replace(Custody::Running { pid: process.pid(), boot: None });
+            match self.watch_over(&mut process, &mut budget, &shutdown).await {
+                Outcome::Ended => {}
+                Outcome::Convicted(conviction) => self.end(&mut process, &conviction).await,
+                Outcome::ShutDown => {
+                    drain(&mut process).await;
+                    self.custody.send_replace(Custody::Absent);
+                    return;
+                }
+            }
+            self.custody.send_replace(Custody::Absent);
+            found = self.replace(&mut budget, &shutdown).await;
+        }
+    }
+
+    async fn first(&self, budget: &mut Budget, shutdown: &CancellationToken) -> Option<Process> {
+        if let Some(process) = self.adopt() {
+            return Some(process);
+        }
+        match self.start(StartCause::First) {
+            Some(process) => Some(process),
+            None => self.replace(budget, shutdown).await,
+        }
+    }
+
+    /// Gets another process after one is gone; `None` only on shutdown.
+    async fn replace(&self, budget: &mut Budget, shutdown: &CancellationToken) -> Option<Process> {
+        loop {
+            let wait = match budget.take(self.clock.now()) {
+                Next::StartAfter(wait_ms) => Duration::from_millis(wait_ms),
+                Next::CallAPerson => return self.wait_for_a_person(shutdown).await,
+            };
+            info!(wait_ms = wait.as_millis(), "the collector is started again");
+            tokio::select! {
+                () = shutdown.cancelled() => return None,
+                () = tokio::time::sleep(wait) => {}
+            }
+            // Whoever started one meanwhile has settled it: two would fight for the ports.
+            if let Some(process) = self.adopt().or_else(|| self.start(StartCause::Restart)) {
+                return Some(process);
+            }
+        }
+    }
+
+    async fn wait_for_a_person(&self, shutdown: &CancellationToken) -> Option<Process> {
+        error!(
+            restarts = budget::STARTS_MAX,
+            window_ms = budget::WINDOW_MS,
+            "the collector dies too often and is not started again; a person must look: \
+             read its log, start it by hand, or restart the watchdog"
+        );
+        self.custody.send_replace(Custody::GivenUp);
+        self.metrics.given_up(true);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return None,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            if let Some(process) = self.adopt() {
+                self.metrics.given_up(false);
+                return Some(process);
+            }
+        }
+    }
+
+    fn adopt(&self) -> Option<Process> {
+        let place = (self.find)()?;
+        match Process::adopt(place.pid, place.start_ticks) {
+            Ok(Some(process)) => {
+                info!(pid = place.pid, boot = %place.boot, "the running collector is adopted");
+                self.metrics.started(StartCause::Adopted);
+                Some(process)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                warn!(pid = place.pid, %error, "the running collector cannot be adopted");
+                None
+            }
+        }
+    }
+
+    fn start(&self, cause: StartCause) -> Option<Process> {
+        match Process::start(&self.command) {
+            Ok(process) => {
+                info!(pid = process.pid(), ?cause, "the collector is started");
+                self.metrics.started(cause);
+                Some(process)
+            }
+            Err(error) => {
+                let program = self.command.program.display();
+                error!(%program, %error, "the collector cannot be started");
+                None
+            }
+        }
+    }
+
+    async fn watch_over(
+        &mut self,
+        process: &mut Process,
+        budget: &mut Budget,
+        shutdown: &CancellationToken,
+    ) -> Outcome {
+        let since = self.clock.now();
+        let mut boot: Option<Boot> = None;
+        loop {
+            let look = if boot.is_some() { LOOK_AGAIN } else { LOOK_FOR_PLACE };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Outcome::ShutDown,
+                ended = process.ended() => {
+                    warn!(pid = process.pid(), ?ended, "the collector ended");
+                    return Outcome::Ended;
+                }
+                Some(conviction) = self.orders.recv() => {
+                    if boot.as_ref() == Some(&conviction.boot) {
+                        return Outcome::Convicted(conviction);
+                    }
+                    // It was meant for a process that is gone; this one may be healthy.
+                    info!(?conviction, ?boot, "a conviction names another start");
+                }
+                () = tokio::time::sleep(look) => {
+                    let now = self.clock.now();
+                    budget.probes(*self.probes.borrow(), now);
+                    if boot.is_none() {
+                        match self.appear(process, since, now) {
+                            Ok(appeared) => boot = appeared,
+                            Err(conviction) => return Outcome::Convicted(conviction),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks whether the process has said which boot it is; a process that does not say so for
+    /// long hangs before it could beat, and nobody else would ever notice.
+    fn appear(
+        &self,
+        process: &Process,
+        since: Tick,
+        now: Tick,
+    ) -> Result<Option<Boot>, Conviction> {
+        let pid = process.pid();
+        let place = (self.find)().filter(|p| p.pid == pid);
+        if let Some(place) = place.filter(|p| process::runs(pid, p.start_ticks)) {
+            let boot = place.boot;
+            self.custody.send_replace(Custody::Running { pid, boot: Some(boot.clone()) });
+            self.inbox.put(Event::CollectorStarted { boot: boot.clone() });
+            return Ok(Some(boot));
+        }
+        if now.since_ms(since) < APPEAR_MS {
+            return Ok(None);
+        }
+        let reason = format!("did not say where it listens within {APPEAR_MS} ms");
+        let boot = Boot::new("0").expect("a digit is a name");
+        Err(Conviction { boot, reason, attestation_seq: 0 })
+    }
+
+    /// The ladder. It returns when the process is gone, and never before: a second collector
+    /// beside one that still holds the ports heals nothing.
+    async fn end(&mut self, process: &mut Process, conviction: &Conviction) {
+        let pid = process.pid();
+        self.custody.send_replace(Custody::Ending { pid });
+        // Freeze before kill: while the collector restarts nothing may pass the gate.
+        let told = self.attested.wait_for(|seq| *seq >= conviction.attestation_seq);
+        let gate_told = timeout(FREEZE_FIRST, told).await.is_ok();
+        let capture = capture::capture(pid).await;
+        warn!(
+            pid,
+            boot = %conviction.boot,
+            reason = conviction.reason,
+            gate_told,
+            state = capture.as_ref().and_then(|c| c.state.as_deref()),
+            proc = capture.as_ref().map(|c| c.text.as_str()),
+            "the collector hangs and is ended"
+        );
+        self.keep(pid, capture.as_ref());
+        self.metrics.convicted();
+        // A stopped process acts on nothing but SIGKILL, so there is no core to wait for.
+        if !capture.is_some_and(|c| c.stopped()) {
+            complain(pid, "SIGABRT", process.signal(Signal::ABORT));
+            if timeout(ABORT_GRACE, process.ended()).await.is_ok() {
+                return;
+            }
+        }
+        complain(pid, "SIGKILL", process.signal(Signal::KILL));
+        while timeout(LOOK_AGAIN, process.ended()).await.is_err() {
+            error!(pid, "the collector does not die of SIGKILL: it waits in the kernel");
+        }
+    }
+
+    fn keep(&self, pid: u32, capture: Option<&capture::Capture>) {
+        let (Some(directory), Some(capture)) = (&self.capture_dir, capture) else { return };
+        let path = directory.join(format!("collector-{pid}-{}.txt", self.clock.now().0));
+        if let Err(error) = std::fs::write(&path, &capture.text) {
+            warn!(path = %path.display(), %error, "the state of the collector is not kept");
+        }
+    }
+}
+
+async fn drain(process: &mut Process) {
+    let pid = process.pid();
+    complain(pid, "SIGTERM", process.signal(Signal::TERM));
+    if timeout(DRAIN, process.ended()).await.is_ok() {
+        info!(pid, "the collector has drained");
+        return;
+    }
+    warn!(pid, drain_ms = DRAIN.as_millis(), "the collector does not drain and is killed");
+    complain(pid, "SIGKILL", process.signal(Signal::KILL));
+    if timeout(LOOK_AGAIN, process.ended()).await.is_err() {
+        error!(pid, "the collector does not die of SIGKILL: it waits in the kernel");
+    }
+}
+
+fn complain(pid: u32, signal: &str, sent: std::io::Result<()>) {
+    if let Err(error) = sent {
+        warn!(pid, signal, %error, "the collector cannot be signalled");
+    }
+}
