@@ -18,7 +18,10 @@
 
 mod config;
 mod driver;
+mod json;
+mod memory;
 mod otlp;
+mod refusal;
 #[cfg(test)]
 mod samples;
 mod scan;

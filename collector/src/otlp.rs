@@ -15,10 +15,16 @@ pub(crate) mod traces;
 use watchdog_core::tally::Signal;
 
 /// A message: its name, for error texts, and its fields.
-#[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) name: &'static str,
     pub(crate) fields: &'static [Field],
+}
+
+impl std::fmt::Debug for Message {
+    /// The name alone: messages contain each other in circles.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// A field of a message.

@@ -1,0 +1,166 @@
+//! Memory is admitted before it is used.
+//!
+//! Every byte of a request that the collector holds, from its first chunk to the backend's answer,
+//! is taken from one budget first. Who finds the budget spent is refused and told to come back;
+//! nobody waits with bytes in hand, so there is no deadlock and no growth.
+//!
+//! Invariant: the capacities of all [`Buffer`]s together never exceed the budget.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::refusal::Refusal;
+
+/// The collector's budget of bytes for requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let bytes = bytes.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(bytes)), bytes }
+    }
+
+    /// Bytes that are held now.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes - self.free.available_permits()
+    }
+
+    /// Takes `bytes`, or refuses at once.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Held, Refusal> {
+        let wanted = u32::try_from(bytes).map_err(|_| Refusal::MemoryFull)?;
+        match Arc::clone(&self.free).try_acquire_many_owned(wanted) {
+            Ok(permit) => Ok(Held { permit, budget: self.clone() }),
+            Err(_) => Err(Refusal::MemoryFull),
+        }
+    }
+}
+
+/// Bytes taken from the budget; dropping it gives them back.
+#[derive(Debug)]
+pub(crate) struct Held {
+    permit: OwnedSemaphorePermit,
+    budget: Budget,
+}
+
+impl Held {
+    pub(crate) fn bytes(&self) -> usize {
+        self.permit.num_permits()
+    }
+
+    /// Takes more, or gives back, until `bytes` are held.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let held = self.bytes();
+        if bytes > held {
+            self.permit.merge(self.budget.take(bytes - held)?.permit);
+        } else {
+            drop(self.permit.split(held - bytes));
+        }
+        Ok(())
+    }
+
+    /// Joins what `other` holds to this.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.permit.merge(other.permit);
+    }
+}
+
+/// Bytes that grow within the budget and up to a limit.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    held: Held,
+    max: usize,
+}
+
+impl Buffer {
+    /// An empty buffer that never holds more than `max` bytes.
+    pub(crate) fn new(budget: &Budget, max: usize) -> Result<Self, Refusal> {
+        Ok(Self { bytes: Vec::new(), held: budget.take(0)?, max })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Makes room for `more` bytes: doubles, so that growth copies each byte a bounded number of
+    /// times, but never beyond what the limit allows.
+    pub(crate) fn reserve(&mut self, more: usize) -> Result<(), Refusal> {
+        let wanted = self.bytes.len().saturating_add(more);
+        if wanted > self.max {
+            return Err(Refusal::TooLarge { max: self.max });
+        }
+        if wanted > self.bytes.capacity() {
+            let doubled = self.bytes.capacity().saturating_mul(2).clamp(1_024, self.max.max(1_024));
+            let capacity = wanted.max(doubled);
+            self.held.resize(capacity)?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.reserve(bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends `count` zeros, to be overwritten.
+    pub(crate) fn extend_zeroed(&mut self, count: usize) -> Result<(), Refusal> {
+        self.reserve(count)?;
+        self.bytes.resize(self.bytes.len() + count, 0);
+        Ok(())
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// The bytes, and what they hold of the budget.
+    pub(crate) fn freeze(self) -> (Bytes, Held) {
+        (Bytes::from(self.bytes), self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spent_budget_refuses_and_a_returned_one_admits() {
+        let budget = Budget::new(10);
+        let held = budget.take(10).expect("all of it");
+        assert_eq!(budget.take(1).expect_err("spent"), Refusal::MemoryFull);
+        assert_eq!(budget.held_bytes(), 10);
+        drop(held);
+        assert_eq!(budget.held_bytes(), 0);
+        assert!(budget.take(10).is_ok());
+    }
+
+    #[test]
+    fn a_buffer_stops_at_its_limit_and_at_the_budget() {
+        let budget = Budget::new(5_000);
+        let mut buffer = Buffer::new(&budget, 4_000).expect("nothing yet");
+        buffer.extend(&[1; 4_000]).expect("the limit");
+        assert_eq!(buffer.extend(&[1]), Err(Refusal::TooLarge { max: 4_000 }));
+        let mut other = Buffer::new(&budget, 4_000).expect("nothing yet");
+        assert_eq!(other.extend(&[1; 1_001]), Err(Refusal::MemoryFull));
+        let (bytes, held) = buffer.freeze();
+        assert_eq!((bytes.len(), held.bytes()), (4_000, 4_000));
+        drop(held);
+        assert!(other.extend(&[1; 1_001]).is_ok());
+    }
+}

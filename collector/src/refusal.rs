@@ -1,0 +1,117 @@
+//! Why a request is not taken, and how HTTP and gRPC say so.
+//!
+//! | refusal | HTTP | gRPC | may the client retry |
+//! |---|---|---|---|
+//! | `NotFound` | 404 | `UNIMPLEMENTED` | no |
+//! | `Method` | 405 | | no |
+//! | `MediaType`, `Encoding` | 415 | `UNIMPLEMENTED` | no |
+//! | `TooLarge` | 413 | `RESOURCE_EXHAUSTED` | no |
+//! | `Malformed` | 400 | `INVALID_ARGUMENT` | no |
+//! | `SlowBody` | 408 | `CANCELLED` | yes |
+//! | `MemoryFull`, `QueueFull`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
+//!
+//! Invariant: a refusal that passes by itself is told apart from one that does not, because
+//! clients drop their telemetry for the second kind.
+
+use http::StatusCode;
+
+/// When a client that was refused for want of room may come back.
+pub(crate) const RETRY_AFTER_S: u64 = 1;
+
+/// Why a request is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("no such path; OTLP is taken at POST /v1/traces, /v1/metrics and /v1/logs")]
+    NotFound,
+    #[error("no such method; OTLP services are TraceService, MetricsService and LogsService")]
+    NoSuchRpc,
+    #[error("only POST is allowed here")]
+    Method,
+    #[error("the content type must be application/x-protobuf or application/json")]
+    MediaType,
+    #[error("gRPC needs HTTP/2")]
+    NeedsHttp2,
+    #[error("the content encoding must be gzip or none")]
+    Encoding,
+    #[error("the request is larger than {max} bytes; send smaller batches")]
+    TooLarge { max: usize },
+    #[error("malformed request: {0}")]
+    Malformed(String),
+    #[error("the body came too slowly")]
+    SlowBody,
+    #[error("the collector's memory budget is spent; come back later")]
+    MemoryFull,
+    #[error("the queue to the backend is full; come back later")]
+    QueueFull,
+    #[error("the collector is stopping; come back later")]
+    Stopping,
+}
+
+impl Refusal {
+    /// The value of the label `reason` in metrics.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound | Self::NoSuchRpc => "not_found",
+            Self::Method => "method",
+            Self::MediaType | Self::NeedsHttp2 => "media_type",
+            Self::Encoding => "encoding",
+            Self::TooLarge { .. } => "too_large",
+            Self::Malformed(_) => "malformed",
+            Self::SlowBody => "slow_body",
+            Self::MemoryFull => "memory_full",
+            Self::QueueFull => "queue_full",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    pub(crate) const fn http_status(&self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::NoSuchRpc => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MediaType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NeedsHttp2 => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::MemoryFull | Self::QueueFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The number of the `google.rpc.Code`.
+    pub(crate) const fn grpc_code(&self) -> i32 {
+        match self {
+            Self::SlowBody => 1,
+            Self::Malformed(_) => 3,
+            Self::TooLarge { .. } => 8,
+            Self::NotFound
+            | Self::NoSuchRpc
+            | Self::Method
+            | Self::MediaType
+            | Self::NeedsHttp2
+            | Self::Encoding => 12,
+            Self::MemoryFull | Self::QueueFull | Self::Stopping => 14,
+        }
+    }
+
+    /// Seconds after which the client may try again, if that can help.
+    pub(crate) const fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::MemoryFull | Self::QueueFull | Self::Stopping => Some(RETRY_AFTER_S),
+            Self::NotFound
+            | Self::NoSuchRpc
+            | Self::Method
+            | Self::MediaType
+            | Self::NeedsHttp2
+            | Self::Encoding
+            | Self::TooLarge { .. }
+            | Self::Malformed(_)
+            | Self::SlowBody => None,
+        }
+    }
+}
+
+impl From<crate::wire::Malformed> for Refusal {
+    fn from(malformed: crate::wire::Malformed) -> Self {
+        Self::Malformed(malformed.to_string())
+    }
+}
