@@ -1,0 +1,95 @@
+//! `[[service]]`: one table, of which the watchdog and the gate each take their part.
+//!
+//! Invariant: both parts carry the same name and environment.
+
+use std::collections::BTreeSet;
+
+use agent_gate::{Policy, RevertAction};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use toml::Spanned;
+use watchdog_core::names::{Environment, Service};
+use watchdog_core::tally::Signal;
+
+use super::mistake::in_our_words;
+
+/// One `[[service]]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTable {
+    /// With its place in the file, so that a mistake about the whole table can be shown there.
+    pub name: Spanned<Service>,
+    #[serde(default = "environment_default")]
+    pub environment: Environment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<BTreeSet<Signal>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beat_interval_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances_min: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_grace_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<RevertAction>,
+    /// Keys of `[policy]` that differ for this service.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub policy: Map<String, Value>,
+}
+
+/// The environment of a service that names none, which asks for no approval.
+fn environment_default() -> Environment {
+    Environment::new(agent_gate::config::ENVIRONMENT_DEFAULT).expect("a plain word is a name")
+}
+
+impl ServiceTable {
+    #[must_use]
+    pub fn for_watchdog(&self) -> watchdog::ServiceConfig {
+        watchdog::ServiceConfig {
+            name: self.name.get_ref().clone(),
+            environment: self.environment.clone(),
+            expect: self.expect.clone(),
+            beat_interval_ms: self.beat_interval_ms,
+            instances_min: self.instances_min,
+            restart_grace_ms: self.restart_grace_ms,
+        }
+    }
+
+    #[must_use]
+    pub fn for_gate(&self) -> agent_gate::ServiceConfig {
+        agent_gate::ServiceConfig {
+            name: self.name.get_ref().clone(),
+            environment: self.environment.clone(),
+            revert: self.revert.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+
+    /// What is wrong with this table although every key is well formed, by key.
+    #[must_use]
+    pub fn mistakes(&self, policy: &Policy) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for (key, value) in [
+            ("beat_interval_ms", self.beat_interval_ms == Some(0)),
+            ("instances_min", self.instances_min == Some(0)),
+            ("expect", self.expect.as_ref().is_some_and(BTreeSet::is_empty)),
+        ] {
+            if value {
+                found.push((key.to_owned(), format!("{key} says nothing; leave it out instead")));
+            }
+        }
+        for (key, value) in &self.policy {
+            if let Err(error) = overridden(policy, key, value) {
+                found.push((format!("policy.{key}"), error));
+            }
+        }
+        found
+    }
+}
+
+/// Whether `key = value` can stand in a policy.
+fn overridden(policy: &Policy, key: &str, value: &Value) -> Result<(), String> {
+    let mut merged = serde_json::to_value(policy).map_err(|error| error.to_string())?;
+    merged[key] = value.clone();
+    let read = Policy::deserialize(merged);
+    read.map(drop).map_err(|error| format!("policy.{key}: {}", in_our_words(&error.to_string())))
+}

@@ -1,0 +1,59 @@
+//! The collector's start: where it listens, and how it finds the watchdog to beat at.
+//!
+//! Invariant: the watchdog's address is asked again for every beat, so that a watchdog that was
+//! restarted elsewhere hears the collector without the collector's restart.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use collector::BeatTarget;
+use tokio_util::sync::CancellationToken;
+
+use super::{RoleError, Start, enter, settled};
+use crate::cli::{CollectorArgs, Globals};
+use crate::driver;
+use crate::place::{CollectorRun, Listen, Place, own_start_ticks};
+
+const ROLE: &str = "collector";
+
+/// `holdpoint collector`.
+pub fn run(globals: &Globals, args: &CollectorArgs) -> ExitCode {
+    enter(ROLE, globals, &args.lifeline, false, |start, shutdown| serve(start, args, shutdown))
+}
+
+async fn serve(
+    start: Start,
+    args: &CollectorArgs,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let place = start.place;
+    let _lock = place.lock(ROLE)?;
+    let mut config = start.loaded.config.collector;
+    let last = place.run::<CollectorRun>(ROLE);
+    let last = |pick: fn(&CollectorRun) -> _| last.as_ref().map(pick);
+    let grpc = args.grpc_listen.unwrap_or(config.grpc_listen);
+    config.grpc_listen = settled(grpc, last(|run| run.grpc)).await;
+    let http = args.http_listen.unwrap_or(config.http_listen);
+    config.http_listen = settled(http, last(|run| run.http)).await;
+    let admin = args.admin_listen.unwrap_or(config.admin_listen);
+    config.admin_listen = settled(admin, last(|run| run.admin)).await;
+
+    let boot = driver::boot();
+    let bound = collector::bind(config, boot.clone())
+        .await
+        .map_err(|error| RoleError::Start(error.into()))?;
+    let at = bound.addresses();
+    let (pid, start_ticks) = (std::process::id(), own_start_ticks());
+    let run =
+        CollectorRun { pid, start_ticks, boot, grpc: at.grpc, http: at.http, admin: at.admin };
+    place.write_run(ROLE, &run)?;
+    tracing::info!(grpc = %at.grpc, http = %at.http, admin = %at.admin, "collector is up");
+    let ended = bound.run(watchdog_at(place.clone()), shutdown).await;
+    place.remove_run::<CollectorRun>(ROLE);
+    ended.map_err(|error| RoleError::Run(error.into()))
+}
+
+/// Where the watchdog of this data directory hears beats now.
+fn watchdog_at(place: Place) -> BeatTarget {
+    Arc::new(move || place.run::<Listen>("watchdog").map(|run| run.listen))
+}

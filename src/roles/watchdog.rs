@@ -1,0 +1,103 @@
+//! The watchdog's start: its keys, and how it finds the collector and the gate.
+//!
+//! Invariant: under `--supervise` the collector is started with this same executable, data
+//! directory and configuration.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use watchdog::{CollectorPlace, FindCollector, FindGate, GatePlace, Supervise, Wiring};
+use watchdog_core::names::Boot;
+
+use super::{RoleError, Start, child_argv, enter, own_executable, settled};
+use crate::cli::{Globals, WatchdogArgs};
+use crate::client::{GATE_URL_ENV, TOKEN_ENV};
+use crate::driver;
+use crate::place::{CollectorRun, Listen, Place, RoleRun, own_start_ticks};
+
+const ROLE: &str = "watchdog";
+
+/// `holdpoint watchdog`.
+pub fn run(globals: &Globals, args: &WatchdogArgs) -> ExitCode {
+    enter(ROLE, globals, &args.lifeline, true, |start, shutdown| serve(start, args, shutdown))
+}
+
+async fn serve(
+    start: Start,
+    args: &WatchdogArgs,
+    shutdown: CancellationToken,
+) -> Result<(), RoleError> {
+    let place = start.place.clone();
+    let _lock = place.lock(ROLE)?;
+    let boot = driver::boot();
+    let wiring = wiring(&start, args, boot.clone())?;
+    let mut config = start.loaded.config.watchdog;
+    let listen = args.listen.unwrap_or(config.listen);
+    let last = place.run::<Listen>(ROLE).map(|run| run.listen);
+    config.listen = settled(listen, last).await;
+    let services = start.loaded.config.services.iter().map(|table| table.for_watchdog()).collect();
+    let bound =
+        watchdog::bind(config, services).await.map_err(|error| RoleError::Start(error.into()))?;
+    let listen = bound.address();
+    let run = Listen { pid: std::process::id(), start_ticks: own_start_ticks(), boot, listen };
+    place.write_run(ROLE, &run)?;
+    tracing::info!(%listen, "watchdog is up");
+    let ended = bound.run(wiring, shutdown).await;
+    place.remove_run::<Listen>(ROLE);
+    ended.map_err(|error| RoleError::Run(error.into()))
+}
+
+fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, RoleError> {
+    let place = &start.place;
+    let keys = place.clone();
+    Ok(Wiring {
+        name: args.name.name.clone(),
+        boot,
+        signing_key: place.signing_key(ROLE)?,
+        probe_key: place.key("probe")?,
+        beat_key: Arc::new(move |service| keys.beat_key(service)),
+        collector: find_collector(place.clone()),
+        gate: find_gate(place),
+        supervise: args.supervise.then(|| supervise(start)).transpose()?,
+    })
+}
+
+/// A collector whose process is gone is still told: the watchdog must see that it died.
+fn find_collector(place: Place) -> FindCollector {
+    Arc::new(move || {
+        let run = place.run::<CollectorRun>("collector").filter(RoleRun::exists)?;
+        Some(CollectorPlace {
+            pid: run.pid,
+            start_ticks: run.start_ticks,
+            boot: run.boot,
+            http: run.http,
+            admin: run.admin,
+        })
+    })
+}
+
+/// The gate that the environment names, else the one of this data directory.
+fn find_gate(place: &Place) -> FindGate {
+    let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let (url, token, place) = (variable(GATE_URL_ENV), variable(TOKEN_ENV), place.clone());
+    Arc::new(move || {
+        let url = match &url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", place.run::<Listen>("gate")?.listen),
+        };
+        let token = match &token {
+            Some(token) => token.clone(),
+            None => place.token(ROLE).ok()?,
+        };
+        Some(GatePlace { url, token })
+    })
+}
+
+fn supervise(start: &Start) -> Result<Supervise, RoleError> {
+    Ok(Supervise {
+        program: own_executable()?,
+        argv: child_argv("collector", start, &["--lifeline"]),
+        env: Vec::new(),
+    })
+}

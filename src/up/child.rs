@@ -1,0 +1,70 @@
+//! One child of `up`: a role as a process of its own, with a pipe that ends with us.
+//!
+//! Children run in process groups of their own, so that ctrl-C reaches `up` alone, which drains
+//! them in order. Dropping a [`Child`] closes its lifeline.
+//!
+//! Invariant: a child is signalled only through the handle it was started with, never by a pid that
+//! may have been recycled.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{ChildStdin, Command};
+
+/// A running role.
+#[derive(Debug)]
+pub struct Child {
+    process: tokio::process::Child,
+    /// Nothing is written to it; it says that we are alive by being open.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Child {
+    /// Starts `argv` with `program`; `argv[0]` is what a process list shows.
+    ///
+    /// # Errors
+    /// If the system cannot start it.
+    pub fn start(program: &Path, argv: &[String]) -> io::Result<Self> {
+        let (shown, arguments) = argv.split_first().expect("a command line names a program");
+        let mut command = std::process::Command::new(program);
+        command.arg0(shown).args(arguments).process_group(0).stdin(Stdio::piped());
+        let mut process = Command::from(command).kill_on_drop(true).spawn()?;
+        let lifeline = process.stdin.take();
+        Ok(Self { process, _lifeline: lifeline })
+    }
+
+    /// The process id, as long as its end was not seen.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// If the system cannot say how it ended.
+    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Asks for a drain.
+    pub fn terminate(&self) {
+        self.send(Signal::TERM);
+    }
+
+    /// Ends it at once.
+    pub fn kill(&self) {
+        self.send(Signal::KILL);
+    }
+
+    fn send(&self, signal: Signal) {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        // `id()` is `None` once the end was seen, so the pid is still that of our child.
+        if let Some(pid) = pid {
+            kill_process(pid, signal).ok();
+        }
+    }
+}
