@@ -1,0 +1,188 @@
+//! Comparison of the candidate revision with the baseline: is it worse, and may one say so?
+//!
+//! The test may be looked at after every arrival and keeps its level: a two-arm count test with a
+//! Beta-binomial mixture ([`count`]). "No errors" is a claim too, and needs a denominator.
+//!
+//! Invariant: a count that was never seen is `None`, and `None` is never a denominator. Too
+//! little evidence is [`Finding::Thin`], not "no difference".
+
+pub mod count;
+pub mod ln;
+
+use serde::{Deserialize, Serialize};
+
+/// What one arm has shown since the bake began, or before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub records: Option<u64>,
+    /// Requests by spans.
+    pub requests: Option<u64>,
+    pub errors: Option<u64>,
+    /// Requests by the beats' own counters.
+    pub witnessed: Option<u64>,
+}
+
+/// Where the baseline comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arms {
+    /// Both revisions run side by side.
+    Concurrent,
+    /// The old revision's counts from before.
+    BeforeAfter,
+    /// There is no old revision to compare with.
+    CandidateAlone,
+}
+
+/// What the comparison says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    Regressed,
+    /// Fewer errors than could be chance, and nothing else moved.
+    Improved,
+    /// Fewer errors than could be chance, and fewer records for the same work.
+    BetterThanPossible,
+    NoDifference,
+    /// Neither arm has requests to count; errors cannot be compared.
+    Uncounted,
+    /// Too few records or requests to say.
+    Thin,
+}
+
+/// A finding with its statistic and threshold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub finding: Finding,
+    pub arms: Arms,
+    pub candidate: Counts,
+    pub baseline: Option<Counts>,
+    /// The anytime-valid p-value of "the error shares are equal"; `None` if they cannot be
+    /// compared.
+    pub p: Option<f64>,
+    pub alpha: f64,
+    pub records_needed: u64,
+    pub requests_needed: u64,
+}
+
+/// The levels and amounts of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    pub alpha: f64,
+    /// The error share that "no errors" must exclude.
+    pub error_share_max: f64,
+    pub records_min: u64,
+}
+
+/// A candidate that loses more than this share of its records against the baseline, for the same
+/// work, lost them on the way.
+const RECORD_SHARE_MIN: f64 = 0.9;
+
+/// Compares the candidate with the baseline.
+#[must_use]
+pub fn compare(
+    candidate: Counts,
+    baseline: Option<Counts>,
+    arms: Arms,
+    terms: Terms,
+) -> Comparison {
+    let requests_needed = requests_needed(terms.alpha, terms.error_share_max);
+    let p = p_value(candidate, baseline, terms.error_share_max);
+    let finding = find(candidate, baseline, p, requests_needed, terms);
+    Comparison {
+        finding,
+        arms,
+        candidate,
+        baseline,
+        p: p.map(|(p, _)| p),
+        alpha: terms.alpha,
+        records_needed: terms.records_min,
+        requests_needed,
+    }
+}
+
+/// How many requests without an error exclude an error share above `share_max` at level `alpha`:
+/// `ln(1/alpha) / share_max`, rounded up.
+#[must_use]
+pub fn requests_needed(alpha: f64, share_max: f64) -> u64 {
+    let needed = (-ln::ln(alpha) / share_max).ceil();
+    // A level and a share between 0 and 1 give a positive number; what does not fit is "never".
+    if needed < 9e15 { needed as u64 } else { u64::MAX }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Worse,
+    Better,
+}
+
+/// The p-value and the direction of the difference, if both arms can be compared.
+fn p_value(
+    candidate: Counts,
+    baseline: Option<Counts>,
+    share_max: f64,
+) -> Option<(f64, Direction)> {
+    let (requests, errors) = candidate.requests.zip(candidate.errors)?;
+    let known = baseline.and_then(|arm| arm.requests.zip(arm.errors));
+    match known {
+        Some((base_requests, base_errors)) if base_requests > 0 => {
+            let share = requests as f64 / (requests as f64 + base_requests as f64);
+            let worse = u128::from(errors) * u128::from(base_requests)
+                > u128::from(base_errors) * u128::from(requests);
+            let direction = if worse { Direction::Worse } else { Direction::Better };
+            Some((count::p_value(errors, base_errors, share), direction))
+        }
+        Some(_) | None => {
+            let fine = requests.saturating_sub(errors);
+            let worse = errors as f64 > share_max * requests as f64;
+            // Below the bound there is nothing to be shown: the bound is not a baseline.
+            worse.then(|| (count::p_value(errors, fine, share_max), Direction::Worse))
+        }
+    }
+}
+
+fn find(
+    candidate: Counts,
+    baseline: Option<Counts>,
+    p: Option<(f64, Direction)>,
+    requests_needed: u64,
+    terms: Terms,
+) -> Finding {
+    let significant = p.filter(|(p, _)| *p <= terms.alpha).map(|(_, direction)| direction);
+    if significant == Some(Direction::Worse) {
+        return Finding::Regressed;
+    }
+    if significant == Some(Direction::Better) && lost_records(candidate, baseline) {
+        return Finding::BetterThanPossible;
+    }
+    if candidate.records.is_none_or(|records| records < terms.records_min) {
+        return Finding::Thin;
+    }
+    match candidate.requests.zip(candidate.errors) {
+        None if baseline.and_then(|arm| arm.requests).is_some() => Finding::Thin,
+        None => Finding::Uncounted,
+        Some((requests, _)) if requests < requests_needed => Finding::Thin,
+        Some(_) if significant == Some(Direction::Better) => Finding::Improved,
+        Some(_) => Finding::NoDifference,
+    }
+}
+
+/// Whether the candidate shows clearly fewer records for the same work than the baseline.
+fn lost_records(candidate: Counts, baseline: Option<Counts>) -> bool {
+    let share = |part: Option<u64>, whole: Option<u64>| {
+        part.zip(whole)
+            .filter(|(_, whole)| *whole > 0)
+            .map(|(part, whole)| part as f64 / whole as f64)
+    };
+    let fell = |part: fn(&Counts) -> Option<u64>, whole: fn(&Counts) -> Option<u64>| {
+        let new = share(part(&candidate), whole(&candidate));
+        let old = baseline.and_then(|arm| share(part(&arm), whole(&arm)));
+        new.zip(old).is_some_and(|(new, old)| new < old * RECORD_SHARE_MIN)
+    };
+    fell(|arm| arm.requests, |arm| arm.witnessed)
+        || fell(|arm| arm.records, |arm| arm.witnessed)
+        || fell(|arm| arm.records, |arm| arm.requests)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Answers that need no judgement: what a rollout's state alone tells its agent.
+//!
+//! Invariant: none of them carries a permit. Only a recorded decision does.
+
+use crate::gate::decision::{Code, Decision, DecisionKind, Reason};
+use crate::gate::effect::{Answer, Refusal, RolloutAnswer};
+use crate::gate::event::{Caller, Role};
+use crate::gate::ledger::Ledger;
+use crate::gate::rollout::{Rollout, State};
+use crate::ids::RolloutId;
+
+/// What a call comes to.
+pub(crate) type Answered = Result<Answer, Refusal>;
+
+impl Ledger {
+    /// The rollout as it stands.
+    pub(crate) fn standing(&self, id: RolloutId) -> Answered {
+        let rollout = self.rollout(id).ok_or(Refusal::NoRollout(id))?;
+        let (kind, code, message) = stands(rollout);
+        Ok(self.answer(id, Decision::plain(kind, code, message, rollout)))
+    }
+
+    /// `decision` about the rollout, as an answer.
+    pub(crate) fn answer(&self, id: RolloutId, decision: Decision) -> Answer {
+        let rollout = self.rollout(id).expect("the caller looked the rollout up");
+        Answer::Rollout(RolloutAnswer {
+            rollout: id,
+            state: rollout.state.name(),
+            decision,
+            evidence: rollout.last_decision,
+        })
+    }
+
+    /// The rollout, if `by` may speak for it.
+    pub(crate) fn owned(&self, id: RolloutId, by: &Caller) -> Result<&Rollout, Refusal> {
+        let rollout = self.rollout(id).ok_or(Refusal::NoRollout(id))?;
+        match by.role {
+            Role::Operator => Ok(rollout),
+            Role::Agent if rollout.requested_by == by.name => Ok(rollout),
+            Role::Agent => Err(Refusal::NotYours { rollout: id }),
+            Role::Watchdog | Role::Viewer => Err(Refusal::Role { needs: "agent or operator" }),
+        }
+    }
+}
+
+/// Refuses all but operators.
+pub(crate) fn operator(by: &Caller) -> Result<(), Refusal> {
+    match by.role {
+        Role::Operator => Ok(()),
+        Role::Agent | Role::Watchdog | Role::Viewer => Err(Refusal::Role { needs: "operator" }),
+    }
+}
+
+/// Refuses all but agents and operators.
+pub(crate) fn agent_or_operator(by: &Caller) -> Result<(), Refusal> {
+    match by.role {
+        Role::Agent | Role::Operator => Ok(()),
+        Role::Watchdog | Role::Viewer => Err(Refusal::Role { needs: "agent or operator" }),
+    }
+}
+
+impl Decision {
+    /// A decision for one reason, without a permit.
+    pub(crate) fn plain(kind: DecisionKind, code: Code, message: String, of: &Rollout) -> Self {
+        let service = Some(of.request.service.clone());
+        Self {
+            kind,
+            reasons: vec![Reason { code, message, service }],
+            permit: None,
+            retry_after_ms: (kind == DecisionKind::Hold).then_some(RETRY_MS),
+            needs_approval: false,
+            ruling: None,
+            comparison: None,
+        }
+    }
+}
+
+/// How soon to ask again where nothing better is known, in milliseconds.
+pub(crate) const RETRY_MS: u64 = 2_000;
+
+fn stands(rollout: &Rollout) -> (DecisionKind, Code, String) {
+    let service = &rollout.request.service;
+    match &rollout.state {
+        State::Held { code } => (
+            DecisionKind::Hold,
+            *code,
+            format!("held ({code}); ask again with POST /v1/rollouts and the same change_id"),
+        ),
+        State::Allowed { .. } | State::Applying { .. } => (
+            DecisionKind::Hold,
+            Code::PermitEnded,
+            "only a renewal or a new request answers with a permit".to_owned(),
+        ),
+        State::Baking(_) => (
+            DecisionKind::Hold,
+            Code::Baking,
+            format!("{service} is applied; the gate judges alone and the permit is spent"),
+        ),
+        State::Inconclusive { why } => (
+            DecisionKind::Hold,
+            Code::Inconclusive,
+            format!("{}; a person settles it", why.sentence()),
+        ),
+        State::Confirmed { .. } => {
+            (DecisionKind::Allow, Code::Confirmed, "confirmed; nothing is left to do".to_owned())
+        }
+        State::Reverting(revert) => (
+            DecisionKind::Deny,
+            Code::Reverting,
+            format!("{service} is being taken back to {}", revert.to),
+        ),
+        State::Reverted { .. } => {
+            (DecisionKind::Deny, Code::Reverted, format!("{service} was taken back, verified"))
+        }
+        State::Stuck { why } => {
+            (DecisionKind::Deny, Code::Stuck, format!("{}; a person must look", why.sentence()))
+        }
+        State::Denied { code, message } => (DecisionKind::Deny, *code, message.clone()),
+        State::Expired => (
+            DecisionKind::Deny,
+            Code::Expired,
+            "the request expired; ask with a new change_id".to_owned(),
+        ),
+        State::Aborted { reason } => {
+            (DecisionKind::Deny, Code::Aborted, format!("aborted: {reason}"))
+        }
+    }
+}

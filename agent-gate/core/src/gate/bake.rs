@@ -1,0 +1,365 @@
+//! Apply and bake: the time in which a rollout is watched, and what it comes to.
+//!
+//! The clock runs only in live sight (and, while applying, under a live permit). Bad news takes
+//! the rollout back at once; no news makes it inconclusive in the end, and never confirmed.
+//!
+//! Invariant: `confirmed` needs a whole bake in live sight on the new revision, enough records of
+//! it, and a comparison that is not worse.
+
+use serde::{Deserialize, Serialize};
+use watchdog_core::tick::Tick;
+use watchdog_core::verdict::{RevisionEvidence, VerdictKind};
+
+use crate::comparison::{self, Arms, Comparison, Counts, Finding, Terms};
+use crate::gate::clock::Clock;
+use crate::gate::decision::{
+    Code, Decision, DecisionKind, Inputs, Question, Reason, decide as judge,
+};
+use crate::gate::effect::{Call, CallReason, Effect};
+use crate::gate::ledger::{Ledger, Step};
+use crate::gate::revert::Way;
+use crate::gate::rollout::{Inconclusive, Proof, Rollout, State, reverts};
+use crate::gate::sight::Evidence;
+use crate::ids::RolloutId;
+use crate::policy::OnInconclusive;
+
+/// A rollout that is applied and watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bake {
+    pub applied_at: Tick,
+    /// The new revision must be seen by then.
+    pub appear_by: Tick,
+    /// `None` until it is.
+    pub clock: Option<Clock>,
+    /// What each revision had shown when the bake began; what it shows more is the bake's.
+    pub candidate: Mark,
+    pub baseline: Mark,
+}
+
+/// Counts at one moment, to be subtracted from later ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark(pub Counts);
+
+/// The bake as the judge sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BakeSeen {
+    pub appeared: bool,
+    pub appear_overdue: bool,
+    /// Milliseconds of live sight.
+    pub ran_ms: u64,
+    /// Milliseconds without it, in all.
+    pub stood_ms: u64,
+    /// Milliseconds without it at a stretch, up to now.
+    pub gap_ms: Option<u64>,
+    pub candidate: Counts,
+    pub baseline: Option<Counts>,
+    pub arms: Arms,
+}
+
+/// What a bake comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ruling")]
+pub enum Ruling {
+    /// Watch on.
+    Watch,
+    /// Watch on, with the clock standing still.
+    Stand,
+    Confirm,
+    TakeBack {
+        verdict: VerdictKind,
+    },
+    Regressed,
+    Inconclusive {
+        why: Inconclusive,
+    },
+}
+
+/// Decides about [`Question::Bake`].
+pub(crate) fn decide(inputs: &Inputs) -> Decision {
+    let seen = inputs.bake.as_ref().expect("a bake is asked about with what was seen of it");
+    let policy = &inputs.policy;
+    let terms = Terms {
+        alpha: policy.alpha,
+        error_share_max: policy.error_share_max,
+        records_min: policy.evidence_min,
+    };
+    let compared = comparison::compare(seen.candidate, seen.baseline, seen.arms, terms);
+    let (ruling, code, message) = rule(inputs, seen, &compared);
+    let kind = match ruling {
+        Ruling::Confirm => DecisionKind::Allow,
+        Ruling::Watch | Ruling::Stand | Ruling::Inconclusive { .. } => DecisionKind::Hold,
+        Ruling::TakeBack { .. } | Ruling::Regressed => DecisionKind::Deny,
+    };
+    Decision {
+        kind,
+        reasons: vec![Reason { code, message, service: Some(inputs.request.service.clone()) }],
+        permit: None,
+        retry_after_ms: None,
+        needs_approval: false,
+        ruling: Some(ruling),
+        comparison: Some(compared),
+    }
+}
+
+fn rule(inputs: &Inputs, seen: &BakeSeen, compared: &Comparison) -> (Ruling, Code, String) {
+    let Inputs { evidence, policy, request, blocked, .. } = inputs;
+    let service = &request.service;
+    let inconclusive = |why: Inconclusive| {
+        (Ruling::Inconclusive { why }, Code::Inconclusive, why.sentence().to_owned())
+    };
+    // Bad news first: it counts even before the new revision says who it is.
+    if reverts(evidence.verdict) {
+        let verdict = evidence.verdict;
+        let message = format!("{service} is {}: {}", verdict.as_str(), evidence.reason);
+        return (Ruling::TakeBack { verdict }, Code::of_verdict(verdict), message);
+    }
+    if compared.finding == Finding::Regressed {
+        let message = format!("{service} has more errors on {} than before", request.to);
+        return (Ruling::Regressed, Code::Regressed, message);
+    }
+    if blocked.is_some() {
+        return inconclusive(Inconclusive::Blocked);
+    }
+    if !seen.appeared {
+        if seen.appear_overdue {
+            return inconclusive(Inconclusive::NotAppeared);
+        }
+        let message = format!("{} of {service} has not been seen yet", request.to);
+        return (Ruling::Watch, Code::NotAppeared, message);
+    }
+    if seen.gap_ms.is_some_and(|gap_ms| gap_ms > policy.gap_max_ms) {
+        return inconclusive(Inconclusive::Gap);
+    }
+    if seen.stood_ms > policy.patience_ms {
+        return inconclusive(Inconclusive::Patience);
+    }
+    if !evidence.is_live() {
+        let code = Code::of_verdict(evidence.verdict);
+        let message = format!("{service} is {}: the clock stands", evidence.verdict.as_str());
+        return (Ruling::Stand, code, message);
+    }
+    if compared.finding == Finding::BetterThanPossible {
+        let message = format!("{service} has fewer errors and fewer records for the same work");
+        return (Ruling::Stand, Code::BetterThanPossible, message);
+    }
+    if seen.ran_ms < policy.bake_ms {
+        let message = format!("{} of {} ms watched", seen.ran_ms, policy.bake_ms);
+        return (Ruling::Watch, Code::Baking, message);
+    }
+    if compared.finding == Finding::Thin {
+        if seen.ran_ms - policy.bake_ms + seen.stood_ms >= policy.patience_ms {
+            return inconclusive(Inconclusive::Thin);
+        }
+        let message = format!(
+            "{service} has shown too little on {}: {} records and {} requests are needed",
+            request.to, compared.records_needed, compared.requests_needed
+        );
+        return (Ruling::Watch, Code::ThinEvidence, message);
+    }
+    let message = format!("{service} was seen live on {} for {} ms", request.to, seen.ran_ms);
+    (Ruling::Confirm, Code::Confirmed, message)
+}
+
+impl Mark {
+    fn at(seen: Option<&RevisionEvidence>) -> Self {
+        Self(seen.map_or_else(Counts::default, counts))
+    }
+
+    /// What was shown since the mark.
+    fn since(&self, seen: Option<&RevisionEvidence>) -> Counts {
+        let Some(now) = seen.map(counts) else { return Counts::default() };
+        // What is less than the mark was counted anew from nothing, so all of it is later.
+        let more = |now: Option<u64>, mark: Option<u64>| match (now, mark) {
+            (Some(now), Some(mark)) if now >= mark => Some(now - mark),
+            (now, _) => now,
+        };
+        Counts {
+            records: more(now.records, self.0.records),
+            requests: more(now.requests, self.0.requests),
+            errors: more(now.errors, self.0.errors),
+            witnessed: more(now.witnessed, self.0.witnessed),
+        }
+    }
+
+    /// Whether counting began anew since the mark.
+    fn is_overtaken(&self, seen: Option<&RevisionEvidence>) -> bool {
+        let less = |now: Option<u64>, mark: Option<u64>| now.zip(mark).is_some_and(|(n, m)| n < m);
+        seen.map(counts).is_some_and(|now| {
+            less(now.records, self.0.records)
+                || less(now.requests, self.0.requests)
+                || less(now.errors, self.0.errors)
+                || less(now.witnessed, self.0.witnessed)
+        })
+    }
+}
+
+fn counts(seen: &RevisionEvidence) -> Counts {
+    Counts {
+        records: seen.records,
+        requests: seen.requests,
+        errors: seen.errors,
+        witnessed: seen.witnessed,
+    }
+}
+
+/// Whether the new revision is seen: an instance says so, or records of it have come since.
+fn appeared(bake: &Bake, seen: Option<&RevisionEvidence>) -> bool {
+    let grown = |count: Option<u64>| count.is_some_and(|count| count > 0);
+    let since = bake.candidate.since(seen);
+    seen.is_some_and(|seen| seen.instances > 0) || grown(since.records) || grown(since.requests)
+}
+
+impl Bake {
+    fn seen(
+        &self,
+        rollout: &Rollout,
+        evidence: &Evidence,
+        now: Tick,
+        evidence_min: u64,
+    ) -> BakeSeen {
+        let candidate = self.candidate.since(evidence.revision(&rollout.request.to));
+        let from = rollout.from.as_ref().and_then(|from| evidence.revision(from));
+        let beside = self.baseline.since(from);
+        // The old revision still runs: the best baseline. Else what it had shown before, from the
+        // watchdog's memory or from the ledger's, whichever is longer.
+        let before = from.into_iter().chain(&rollout.baseline).max_by_key(|seen| seen.requests);
+        let (baseline, arms) = match before {
+            _ if beside.requests.is_some_and(|requests| requests >= evidence_min) => {
+                (Some(beside), Arms::Concurrent)
+            }
+            Some(before) => (Some(counts(before)), Arms::BeforeAfter),
+            None => (None, Arms::CandidateAlone),
+        };
+        BakeSeen {
+            appeared: self.clock.is_some(),
+            appear_overdue: now >= self.appear_by,
+            ran_ms: self.clock.map_or(0, |clock| clock.ran_ms(now)),
+            stood_ms: self.clock.map_or(0, |clock| clock.stood_ms(now)),
+            gap_ms: self.clock.and_then(|clock| clock.gap_ms(now)),
+            candidate,
+            baseline,
+            arms,
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn begin_bake(&mut self, step: &mut Step<'_>, id: RolloutId) {
+        let rollout = &self.rollouts[&id];
+        let service = &rollout.request.service;
+        let evidence = step.sight.of(service);
+        let from = rollout.from.as_ref().and_then(|from| evidence.revision(from));
+        let bake = Bake {
+            applied_at: step.now,
+            appear_by: step.now.plus_ms(step.policy.of(service).appear_ms),
+            clock: None,
+            candidate: Mark::at(evidence.revision(&rollout.request.to)),
+            baseline: Mark::at(from),
+        };
+        self.enter(step, id, State::Baking(bake), "applied under a live permit");
+    }
+
+    pub(crate) fn turn_baking(&mut self, step: &mut Step<'_>, id: RolloutId, bake: &Bake) {
+        let rollout = &self.rollouts[&id];
+        let service = rollout.request.service.clone();
+        let evidence = step.sight.of(&service);
+        let mut bake = bake.clone();
+        let candidate = evidence.revision(&rollout.request.to);
+        let from = rollout.from.as_ref().and_then(|from| evidence.revision(from));
+        if bake.candidate.is_overtaken(candidate) {
+            bake.candidate = Mark::default();
+        }
+        if bake.baseline.is_overtaken(from) {
+            bake.baseline = Mark::default();
+        }
+        if bake.clock.is_none() && appeared(&bake, candidate) {
+            bake.clock = Some(Clock::started(step.now));
+        }
+        let evidence_min = step.policy.of(&service).evidence_min;
+        let seen = bake.seen(rollout, &evidence, step.now, evidence_min);
+        let inputs = self.inputs(step, id, Question::Bake, Some(seen));
+        let decision = judge(&inputs);
+        let ruling = decision.ruling.expect("a bake's decision has a ruling");
+        let why = decision.reasons[0].message.clone();
+        if let Some(clock) = &mut bake.clock {
+            match ruling {
+                Ruling::Watch | Ruling::Confirm => clock.run(step.now),
+                Ruling::Stand
+                | Ruling::TakeBack { .. }
+                | Ruling::Regressed
+                | Ruling::Inconclusive { .. } => clock.stand(step.now),
+            }
+        }
+        if !matches!(&self.rollouts[&id].state, State::Baking(before) if *before == bake) {
+            self.edit(step, id).state = State::Baking(bake);
+        }
+        match ruling {
+            Ruling::Watch | Ruling::Stand => return,
+            Ruling::Confirm
+            | Ruling::TakeBack { .. }
+            | Ruling::Regressed
+            | Ruling::Inconclusive { .. } => self.record(step, inputs, decision),
+        }
+        match ruling {
+            Ruling::Watch | Ruling::Stand => {}
+            Ruling::Confirm => {
+                let state = State::Confirmed { proof: Proof::Live, suspected: false };
+                self.enter(step, id, state, &why);
+            }
+            Ruling::TakeBack { verdict } => self.take_back(step, id, Way::Verdict(verdict)),
+            Ruling::Regressed => self.take_back(step, id, Way::Regressed),
+            Ruling::Inconclusive { why } => self.give_to_person(step, id, why),
+        }
+    }
+
+    /// While applying, the clock runs in live sight under a live permit.
+    pub(crate) fn turn_applying(&mut self, step: &mut Step<'_>, id: RolloutId) {
+        let now = step.now;
+        let service = self.rollouts[&id].request.service.clone();
+        let verdict = step.sight.of(&service).verdict;
+        if reverts(verdict) {
+            return self.take_back(step, id, Way::Verdict(verdict));
+        }
+        let State::Applying { permit, clock } = &self.rollouts[&id].state else { return };
+        let policy = step.policy.of(&service);
+        let permit = permit.clone().filter(|permit| permit.is_live(now));
+        let mut clock = *clock;
+        if permit.is_some() && verdict == VerdictKind::Live {
+            clock.run(now);
+        } else {
+            clock.stand(now);
+        }
+        let why = if clock.gap_ms(now).is_some_and(|gap_ms| gap_ms > policy.gap_max_ms) {
+            // In live sight it is the agent who is missing.
+            let is_seen = verdict == VerdictKind::Live;
+            Some(if is_seen { Inconclusive::AgentSilent } else { Inconclusive::Gap })
+        } else {
+            (clock.stood_ms(now) > policy.patience_ms).then_some(Inconclusive::Patience)
+        };
+        let state = State::Applying { permit, clock };
+        if self.rollouts[&id].state != state {
+            self.edit(step, id).state = state;
+        }
+        if let Some(why) = why {
+            self.give_to_person(step, id, why);
+        }
+    }
+
+    /// What could not be judged is never confirmed: a person settles it, or policy takes it back.
+    fn give_to_person(&mut self, step: &mut Step<'_>, id: RolloutId, why: Inconclusive) {
+        self.enter(step, id, State::Inconclusive { why }, why.sentence());
+        let service = self.rollouts[&id].request.service.clone();
+        let by_policy = step.policy.of(&service).on_inconclusive == OnInconclusive::Revert;
+        // The agent's silence alone never takes back what was applied.
+        if by_policy && why != Inconclusive::AgentSilent {
+            return self.take_back(step, id, Way::Inconclusive);
+        }
+        let message = format!(
+            "{id} of {service} is inconclusive: {}. Settle it as confirmed or reverting",
+            why.sentence()
+        );
+        let why = CallReason::Inconclusive;
+        let call = Call { why, rollout: Some(id), service: Some(service), message };
+        step.orders.push(Effect::CallPerson(call));
+    }
+}

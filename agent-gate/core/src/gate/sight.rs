@@ -1,0 +1,331 @@
+//! What the gate sees of each service: the watchdogs' attestations and how fresh they are.
+//!
+//! Sight is volatile on purpose. A gate that starts knows nothing, and a watchdog that starts is
+//! believed nothing good before it has been heard for the dwell time. What an attestation says is
+//! good for its own `ttl_ms` only, so silence needs no message.
+//!
+//! Invariant: a service that no fresh attestation names is `unknown`. Bad news counts at once,
+//! good news only after the dwell.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use watchdog_core::attestation::Attestation;
+use watchdog_core::names::{Boot, Revision, Service};
+use watchdog_core::tick::Tick;
+use watchdog_core::verdict::{RevisionEvidence, Stage, Verdict, VerdictKind};
+
+use crate::policy::PolicySet;
+
+/// What is in sight at one moment, for the services that matter to an event.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub services: BTreeMap<Service, Evidence>,
+    /// A fresh attestation says that most services fell silent in one window.
+    pub mass_silence: bool,
+}
+
+impl Snapshot {
+    /// The evidence about `service`.
+    #[must_use]
+    pub fn of(&self, service: &Service) -> Evidence {
+        self.services.get(service).cloned().unwrap_or_else(Evidence::none)
+    }
+}
+
+/// The evidence about one service at one moment, with ages and sources.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The worst of what the watchdogs say, and `unknown` where they are silent or new.
+    pub verdict: VerdictKind,
+    pub basis: Basis,
+    /// For how long the gate itself has seen it live without a break.
+    pub live_ms: Option<u64>,
+    /// The age of the oldest attestation it rests on.
+    pub age_ms: Option<u64>,
+    pub stage: Option<Stage>,
+    /// One sentence for a person.
+    pub reason: String,
+    pub revisions: Vec<RevisionEvidence>,
+    pub attested: Vec<AttestedBy>,
+}
+
+/// What a piece of evidence rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// No watchdog ever named the service to this gate.
+    NeverHeard,
+    /// A watchdog that saw it is silent.
+    WatchdogSilent,
+    /// A watchdog that sees it, or the gate, has just started.
+    Settling,
+    Fresh,
+}
+
+/// One watchdog's word in a piece of evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestedBy {
+    pub watchdog: String,
+    pub boot: Boot,
+    pub seq: u64,
+    pub age_ms: u64,
+    pub verdict: VerdictKind,
+}
+
+impl Evidence {
+    /// No evidence at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            verdict: VerdictKind::Unknown,
+            basis: Basis::NeverHeard,
+            live_ms: None,
+            age_ms: None,
+            stage: None,
+            reason: "no watchdog has named this service since the gate started".to_owned(),
+            revisions: Vec::new(),
+            attested: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.verdict == VerdictKind::Live
+    }
+
+    /// What `revision` has shown, if it was ever seen.
+    #[must_use]
+    pub fn revision(&self, revision: &Revision) -> Option<&RevisionEvidence> {
+        self.revisions.iter().find(|seen| &seen.revision == revision)
+    }
+
+    /// The revision most instances run, other than `except`; `None` if no instance says.
+    #[must_use]
+    pub fn running(&self, except: &Revision) -> Option<&Revision> {
+        self.revisions
+            .iter()
+            .filter(|seen| seen.instances > 0 && &seen.revision != except)
+            .max_by_key(|seen| (seen.instances, seen.requests, &seen.revision))
+            .map(|seen| &seen.revision)
+    }
+}
+
+/// The volatile half of the gate.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sight {
+    sources: BTreeMap<String, Source>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Source {
+    boot: Boot,
+    seq: u64,
+    /// Since when it has been heard without a lapse.
+    heard_since: Tick,
+    received: Tick,
+    expires: Tick,
+    mass_silence: bool,
+    items: BTreeMap<Service, Seen>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    live_since: Option<Tick>,
+    verdict: Verdict,
+}
+
+/// An attestation that is not newer than what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overtaken {
+    /// The last sequence number of the known boot.
+    pub last: u64,
+}
+
+impl Sight {
+    /// Takes in an attestation received at `now`.
+    ///
+    /// # Errors
+    /// [`Overtaken`] if its boot or sequence is not newer; sight is unchanged then.
+    pub fn attest(&mut self, attestation: Attestation, now: Tick) -> Result<(), Overtaken> {
+        let Attestation { watchdog, boot, seq, ttl_ms, mass_silence, items } = attestation;
+        let before = self.sources.remove(&watchdog);
+        if let Some(known) = &before
+            && !is_newer(known, &boot, seq)
+        {
+            let last = known.seq;
+            self.sources.extend(before.map(|known| (watchdog, known)));
+            return Err(Overtaken { last });
+        }
+        // Only an unbroken source vouches for the time before: a lapse or another boot begins
+        // anew.
+        let unbroken = before.filter(|known| known.boot == boot && now < known.expires);
+        let heard_since = unbroken.as_ref().map_or(now, |known| known.heard_since);
+        let items = items
+            .into_iter()
+            .map(|verdict| {
+                let before = unbroken
+                    .as_ref()
+                    .and_then(|known| known.items.get(&verdict.service))
+                    .and_then(|seen| seen.live_since);
+                let live_since =
+                    (verdict.verdict == VerdictKind::Live).then(|| before.unwrap_or(now));
+                (verdict.service.clone(), Seen { live_since, verdict })
+            })
+            .collect();
+        let expires = now.plus_ms(ttl_ms);
+        let source = Source { boot, seq, heard_since, received: now, expires, mass_silence, items };
+        self.sources.insert(watchdog, source);
+        Ok(())
+    }
+
+    /// Forgets everything: the gate started, or the clocks cannot be trusted.
+    pub fn clear(&mut self) {
+        self.sources.clear();
+    }
+
+    /// Forgets watchdogs that have been silent for longer than `forget_ms`.
+    pub fn forget(&mut self, now: Tick, forget_ms: u64) {
+        self.sources.retain(|_, source| now < source.expires.plus_ms(forget_ms));
+    }
+
+    /// The next moment after `after` at which an attestation runs out.
+    #[must_use]
+    pub fn lapse(&self, after: Tick) -> Option<Tick> {
+        self.sources.values().map(|source| source.expires).filter(|expires| *expires > after).min()
+    }
+
+    /// Whether a fresh attestation says that most services fell silent at once.
+    #[must_use]
+    pub fn mass_silence(&self, now: Tick) -> bool {
+        self.sources.values().any(|source| source.mass_silence && now < source.expires)
+    }
+
+    /// The services a fresh attestation gives a verdict that `wanted` accepts.
+    pub fn services(
+        &self,
+        now: Tick,
+        wanted: impl Fn(VerdictKind) -> bool,
+    ) -> impl Iterator<Item = &Service> {
+        self.sources
+            .values()
+            .filter(move |source| now < source.expires)
+            .flat_map(|source| source.items.iter())
+            .filter(move |(_, seen)| wanted(seen.verdict.verdict))
+            .map(|(service, _)| service)
+    }
+
+    /// The verdicts of one service as the watchdogs last stated them, with ages in milliseconds.
+    pub fn verdicts<'a>(
+        &'a self,
+        service: &'a Service,
+        now: Tick,
+    ) -> impl Iterator<Item = (&'a str, u64, &'a Verdict)> {
+        self.sources.iter().filter_map(move |(watchdog, source)| {
+            let seen = source.items.get(service)?;
+            Some((watchdog.as_str(), now.since_ms(source.received), &seen.verdict))
+        })
+    }
+
+    /// All services that any watchdog has named, ordered, each once.
+    #[must_use]
+    pub fn known(&self) -> Vec<&Service> {
+        let mut names: Vec<_> =
+            self.sources.values().flat_map(|source| source.items.keys()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The evidence about `service` at `now`.
+    #[must_use]
+    pub fn look(&self, service: &Service, now: Tick, policy: &PolicySet) -> Evidence {
+        let dwell_ms = policy.of(service).dwell_ms;
+        self.sources
+            .iter()
+            .filter_map(|(name, source)| {
+                source.items.get(service).map(|seen| source.evidence(name, seen, now, dwell_ms))
+            })
+            .reduce(worst)
+            .unwrap_or_else(Evidence::none)
+    }
+}
+
+fn is_newer(known: &Source, boot: &Boot, seq: u64) -> bool {
+    if *boot == known.boot {
+        return seq > known.seq;
+    }
+    // A boot begins with its start time: an older one is a replay or a process that should be
+    // dead. Boots that do not say are taken in the order they come.
+    match (boot.started_ms(), known.boot.started_ms()) {
+        (Some(new), Some(old)) => new >= old,
+        (None, _) | (_, None) => true,
+    }
+}
+
+impl Source {
+    fn evidence(&self, name: &str, seen: &Seen, now: Tick, dwell_ms: u64) -> Evidence {
+        let age_ms = now.since_ms(self.received);
+        let said = seen.verdict.verdict;
+        let (verdict, basis) = if now >= self.expires {
+            (VerdictKind::Unknown, Basis::WatchdogSilent)
+        } else if now.since_ms(self.heard_since) < dwell_ms && said < VerdictKind::Unknown {
+            (VerdictKind::Unknown, Basis::Settling)
+        } else {
+            (said, Basis::Fresh)
+        };
+        let reason = match basis {
+            Basis::WatchdogSilent => format!("watchdog {name} has been silent for {age_ms} ms"),
+            Basis::Settling => format!("watchdog {name} has been heard for less than the dwell"),
+            Basis::Fresh | Basis::NeverHeard => seen.verdict.reason.clone(),
+        };
+        let live_ms = (now < self.expires)
+            .then_some(seen.live_since)
+            .flatten()
+            .map(|since| now.since_ms(since));
+        let attested = AttestedBy {
+            watchdog: name.to_owned(),
+            boot: self.boot.clone(),
+            seq: self.seq,
+            age_ms,
+            verdict: said,
+        };
+        Evidence {
+            verdict,
+            basis,
+            live_ms,
+            age_ms: Some(age_ms),
+            stage: seen.verdict.stage,
+            reason,
+            revisions: seen.verdict.revisions.clone(),
+            attested: vec![attested],
+        }
+    }
+}
+
+/// The worse of two pieces of evidence, with the sources of both.
+fn worst(left: Evidence, right: Evidence) -> Evidence {
+    let (mut worse, better) =
+        if right.verdict > left.verdict { (right, left) } else { (left, right) };
+    worse.live_ms = worse.live_ms.zip(better.live_ms).map(|(one, other)| one.min(other));
+    worse.age_ms = worse.age_ms.max(better.age_ms);
+    for seen in better.revisions {
+        match worse.revisions.iter_mut().find(|known| known.revision == seen.revision) {
+            // Two watchdogs may count the same telemetry, so counts are never added up: the one
+            // that saw more of a revision speaks for it.
+            Some(known) => {
+                if (seen.requests, seen.records) > (known.requests, known.records) {
+                    let instances = known.instances.max(seen.instances);
+                    *known = RevisionEvidence { instances, ..seen };
+                } else {
+                    known.instances = known.instances.max(seen.instances);
+                }
+            }
+            None => worse.revisions.push(seen),
+        }
+    }
+    worse.revisions.sort_unstable_by(|one, other| one.revision.cmp(&other.revision));
+    worse.attested.extend(better.attested);
+    worse.attested.sort_unstable_by(|one, other| one.watchdog.cmp(&other.watchdog));
+    worse
+}

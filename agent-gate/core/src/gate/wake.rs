@@ -1,0 +1,92 @@
+//! When the gate must be turned again, and why.
+//!
+//! Invariant: after a turn at some time, every deadline lies later; a driver that sleeps until
+//! the deadline never spins and never misses one.
+
+use watchdog_core::tick::Tick;
+
+use crate::gate::bake::Bake;
+use crate::gate::ledger::Ledger;
+use crate::gate::revert::Phase;
+use crate::gate::rollout::{Rollout, State};
+use crate::policy::{Policy, PolicySet};
+
+/// Why the gate is to be turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wake {
+    /// An attestation runs out.
+    SightLapses,
+    HeldExpires,
+    PermitExpires,
+    /// A gap, or all of them, grows too long.
+    GapTooLong,
+    /// The new revision should have appeared.
+    AppearDue,
+    BakeDone,
+    /// No more waiting for evidence.
+    PatienceEnds,
+    RevertRetry,
+    RevertVerified,
+    RevertDue,
+}
+
+impl Ledger {
+    /// The earliest moment after `turned` at which time alone changes something.
+    #[must_use]
+    pub fn deadline(&self, policy: &PolicySet, turned: Tick) -> Option<(Tick, Wake)> {
+        self.open()
+            .flat_map(|rollout| due(rollout, policy.of(&rollout.request.service)))
+            .flatten()
+            .filter(|(at, _)| *at > turned)
+            .min()
+    }
+}
+
+/// The moments at which time does something to the rollout, in no order, past ones too.
+fn due(rollout: &Rollout, policy: &Policy) -> [Option<(Tick, Wake)>; 2] {
+    match &rollout.state {
+        State::Held { .. } => {
+            [Some((rollout.asked_at.plus_ms(policy.held_ttl_ms), Wake::HeldExpires)), None]
+        }
+        State::Allowed { permit } => [Some((permit.expires, Wake::PermitExpires)), None],
+        State::Applying { permit, clock } => {
+            let gap = clock.overdue(policy.gap_max_ms, policy.patience_ms);
+            [
+                permit.as_ref().map(|permit| (permit.expires, Wake::PermitExpires)),
+                gap.map(|at| (at, Wake::GapTooLong)),
+            ]
+        }
+        State::Baking(Bake { clock: None, appear_by, .. }) => {
+            [Some((*appear_by, Wake::AppearDue)), None]
+        }
+        State::Baking(Bake { clock: Some(clock), .. }) if !clock.is_running() => {
+            let gap = clock.overdue(policy.gap_max_ms, policy.patience_ms);
+            [gap.map(|at| (at, Wake::GapTooLong)), None]
+        }
+        State::Baking(Bake { clock: Some(clock), .. }) => {
+            let waited_ms = policy.patience_ms.saturating_sub(clock.stood_ms(rollout.since));
+            let patience = clock.due(policy.bake_ms.saturating_add(waited_ms));
+            [
+                clock.due(policy.bake_ms).map(|at| (at, Wake::BakeDone)),
+                patience.map(|at| (at, Wake::PatienceEnds)),
+            ]
+        }
+        State::Reverting(revert) => {
+            let sooner = match &revert.phase {
+                Phase::Running => None,
+                Phase::Waiting { until, .. } => Some((*until, Wake::RevertRetry)),
+                Phase::Verifying { good_since, .. } => {
+                    good_since.map(|since| (since.plus_ms(policy.dwell_ms), Wake::RevertVerified))
+                }
+            };
+            [sooner, Some((revert.due, Wake::RevertDue))]
+        }
+        State::Inconclusive { .. }
+        | State::Stuck { .. }
+        | State::Confirmed { .. }
+        | State::Reverted { .. }
+        | State::Denied { .. }
+        | State::Expired
+        | State::Aborted { .. } => [None, None],
+    }
+}
