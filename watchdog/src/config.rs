@@ -45,7 +45,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             beat_interval_ms: 1_000,
-            probe_interval_ms: 500,
+            probe_interval_ms: 250,
             probe_timeout_ms: 1_000,
             attest_interval_ms: 250,
             attest_ttl_ms: 1_000,

@@ -15,6 +15,7 @@ use std::thread::{Builder, JoinHandle};
 use front_door::Limits;
 use tokio_util::sync::CancellationToken;
 
+mod crowd;
 pub mod http;
 pub mod mac;
 pub mod notify;

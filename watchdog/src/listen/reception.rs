@@ -13,6 +13,7 @@ use watchdog_core::names::{Boot, Instance, Service};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::BeatState;
 
+use super::crowd::Crowd;
 use super::mac;
 use crate::driver::Clock;
 use crate::inbox::{Beat, Inbox};
@@ -78,6 +79,7 @@ pub struct Reception {
 struct Ledger {
     known: Admission,
     strangers: Admission,
+    crowd: Crowd,
     keys: BTreeMap<Service, (Option<Vec<u8>>, Tick)>,
     /// Numbers the beats that bring no sequence of their own.
     anonymous: u64,
@@ -88,6 +90,7 @@ impl Reception {
         let ledger = Ledger {
             known: Admission::new(Bounds { services: usize::MAX, ..parts.bounds }),
             strangers: Admission::new(parts.bounds),
+            crowd: Crowd::new(parts.clock.now()),
             keys: BTreeMap::new(),
             anonymous: 0,
         };
@@ -132,7 +135,13 @@ impl Reception {
         let body = body.map_or_else(|| self.anonymous(&mut ledger, peer), Ok)?;
         check_body(&body)?;
         let seq = body.seq;
-        self.ask_admission(&mut ledger, &service, &body, seal, self.origin(&service, peer))?;
+        let known = self.parts.known.contains(&service);
+        if !known && !ledger.crowd.lets_in(&service, &body.instance, now) {
+            let message = "too many instances that are not configured came up".to_owned();
+            return Err(Rejection { reason: Refused::TooManyInstances, message });
+        }
+        let admission = if known { &mut ledger.known } else { &mut ledger.strangers };
+        self.ask(admission, &service, &body, seal, self.origin(&service, peer))?;
         drop(ledger);
         let authenticated = matches!(seal, Seal::Signed);
         self.parts.inbox.beat(Beat { service, body, authenticated });
@@ -199,16 +208,14 @@ impl Reception {
         })
     }
 
-    fn ask_admission(
+    fn ask(
         &self,
-        ledger: &mut Ledger,
+        admission: &mut Admission,
         service: &Service,
         body: &BeatBody,
         seal: Seal,
         origin: Origin,
     ) -> Result<(), Rejection> {
-        let known = self.parts.known.contains(service);
-        let admission = if known { &mut ledger.known } else { &mut ledger.strangers };
         let mut admitted = admission.admit(service, body, seal, origin);
         if admitted == Err(Refusal::TooManyInstances) {
             // Places of instances that are lost go to those that beat.

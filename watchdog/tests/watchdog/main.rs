@@ -1,0 +1,13 @@
+//! The watchdog on real sockets and real processes.
+//!
+//! The collector and the gate are small servers of these tests that speak the real protocols; the
+//! watchdog is the whole crate, started as the root package starts it.
+
+mod attestations;
+mod beats;
+mod fakes;
+mod flood;
+mod notify;
+mod stage;
+mod supervision;
+mod verdicts;
