@@ -46,6 +46,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The message of the reason `code`, if it is among the reasons.
+    pub fn reason(&self, code: &str) -> Option<&str> {
+        self.reasons.iter().find(|reason| reason.code == code).map(|reason| &*reason.message)
+    }
+
     /// The first reason, for the timeline.
     pub fn because(&self) -> String {
         self.reasons.first().map_or_else(

@@ -34,8 +34,9 @@ impl Play<'_> {
         self.permits += u64::from(allowed.permit.is_some());
         let next = self.agent.request(&self.optimisation(second)).await?;
         self.permits += u64::from(next.permit.is_some());
-        let held = next.decision == Decision::Hold && next.permit.is_none();
-        let what = format!("{second} has to wait: {}", next.because());
+        let held = next.decision == Decision::Hold && next.reason("budget").is_some();
+        let why = next.reason("budget").map_or_else(|| next.because(), str::to_owned);
+        let what = format!("{second} has to wait: {why}");
         self.note(Who::Gate, if held { Mark::Good } else { Mark::Lost }, what);
         self.check("the second request had to wait for the first", held);
 
