@@ -198,3 +198,6 @@ impl Turns {
         Duration::from_millis(wait_ms)
     }
 }
+
+#[cfg(test)]
+mod tests;
