@@ -20,7 +20,10 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("collector", &["watchdog-core", "front-door"]),
     ("watchdog", &["watchdog-core", "front-door"]),
     ("agent-gate", &["agent-gate-core", "watchdog-core", "front-door"]),
-    (".", &["agent-gate", "agent-gate-core", "collector", "front-door", "watchdog", "watchdog-core"]),
+    (
+        ".",
+        &["agent-gate", "agent-gate-core", "collector", "front-door", "watchdog", "watchdog-core"],
+    ),
 ];
 
 const OURS: [&str; 6] =
@@ -241,8 +244,7 @@ fn shells_do_not_know_shells_and_cores_are_alone() {
 
 #[test]
 fn the_median_file_is_short() {
-    let mut lengths: Vec<_> =
-        sources().into_iter().map(|(_, text)| text.lines().count()).collect();
+    let mut lengths: Vec<_> = sources().into_iter().map(|(_, text)| text.lines().count()).collect();
     lengths.sort_unstable();
     let median = lengths[lengths.len() / 2];
     assert!(median <= 260, "the median file has {median} lines; split by nouns");
