@@ -1,0 +1,251 @@
+//! `/openapi.json`: the table of calls as an OpenAPI 3.1 document.
+//!
+//! It is written from [`OPERATIONS`], so it cannot miss a call, and the schemas are derived from
+//! the very types that bodies are read into. Every operation lists its roles under `x-roles`;
+//! public ones have an empty security list.
+//!
+//! Invariant: a call that the router serves is in the document with the roles the guard checks.
+
+use axum::Json;
+use serde_json::json;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::{Operation as Described, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, Content, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Paths, Ref,
+    RefOr, Required, Response, Responses, Schema,
+};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use super::roles::{Access, Call, OPERATIONS, Operation, Verb};
+use super::view::{FreezeView, List, RolloutView};
+use super::{attestations, freezes, health, records, refusal, rollouts, services, token_calls};
+use crate::tokens::Role;
+
+const SCHEME: &str = "bearer";
+const JSON: &str = "application/json";
+
+pub async fn serve() -> Json<OpenApi> {
+    Json(document())
+}
+
+/// The whole document.
+#[must_use]
+pub fn document() -> OpenApi {
+    let mut schemas = Vec::new();
+    let mut paths = Paths::new();
+    for operation in OPERATIONS {
+        let described = describe(*operation, &mut schemas);
+        let method = match operation.verb {
+            Verb::Get => HttpMethod::Get,
+            Verb::Post => HttpMethod::Post,
+            Verb::Delete => HttpMethod::Delete,
+        };
+        let item = PathItem::new(method, described);
+        match paths.paths.get_mut(operation.path) {
+            Some(known) => known.merge_operations(item),
+            None => drop(paths.paths.insert(operation.path.to_owned(), item)),
+        }
+    }
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A token of the installation; each has one role"))
+        .build();
+    let mut components = Components::new();
+    components.schemas.extend(schemas);
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(bearer));
+    let about = InfoBuilder::new()
+        .title("Holdpoint gate")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "No proof of sight, no rollout. Decisions are allow, hold or deny, with status 200; \
+             503 with Retry-After means that no decision could be made, and never means go.",
+        ))
+        .build();
+    OpenApiBuilder::new().info(about).paths(paths).components(Some(components)).build()
+}
+
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+fn describe(operation: Operation, schemas: &mut Schemas) -> Described {
+    let mut described = Described::builder()
+        .operation_id(Some(operation.id))
+        .summary(Some(operation.summary))
+        .extensions(Some(roles(operation.access)))
+        .securities(Some(security(operation.access)))
+        .responses(responses(operation, schemas))
+        .request_body(body(operation.call, schemas));
+    for parameter in parameters(operation) {
+        described = described.parameter(parameter);
+    }
+    described.build()
+}
+
+fn security(access: Access) -> Vec<SecurityRequirement> {
+    match access {
+        Access::Public => Vec::new(),
+        Access::Roles(_) => vec![SecurityRequirement::new(SCHEME, [] as [&str; 0])],
+    }
+}
+
+fn roles(access: Access) -> Extensions {
+    let roles: Vec<&str> = match access {
+        Access::Public => Vec::new(),
+        Access::Roles(roles) => roles.iter().copied().map(Role::as_str).collect(),
+    };
+    Extensions::builder().add("x-roles", json!(roles)).build()
+}
+
+fn parameters(operation: Operation) -> Vec<Parameter> {
+    let query = || Some(ParameterIn::Query);
+    let mut all = match operation.call {
+        Call::ListRollouts => rollouts::ListQuery::into_params(query),
+        Call::ListFreezes => freezes::ListQuery::into_params(query),
+        Call::ListDecisions => records::DecisionsQuery::into_params(query),
+        Call::ListAudit => records::AuditQuery::into_params(query),
+        Call::Healthz
+        | Call::Readyz
+        | Call::Metrics
+        | Call::OpenApi
+        | Call::RequestRollout
+        | Call::ReadRollout
+        | Call::Renew
+        | Call::Applied
+        | Call::Report
+        | Call::Conclude
+        | Call::Abort
+        | Call::Approve
+        | Call::Reject
+        | Call::Settle
+        | Call::Freeze
+        | Call::Thaw
+        | Call::ListServices
+        | Call::ReadDecision
+        | Call::Attest
+        | Call::ListTokens
+        | Call::CreateToken
+        | Call::RevokeToken => Vec::new(),
+    };
+    for name in ["id", "name"] {
+        if operation.path.contains(&format!("{{{name}}}")) {
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(String::schema()));
+            all.push(parameter.build());
+        }
+    }
+    all
+}
+
+fn body(call: Call, schemas: &mut Schemas) -> Option<RequestBody> {
+    let schema = match call {
+        Call::RequestRollout => refer::<rollouts::RequestBody>(schemas),
+        Call::Renew => refer::<rollouts::RenewBody>(schemas),
+        Call::Applied => refer::<rollouts::AppliedBody>(schemas),
+        Call::Report => refer::<rollouts::ReportBody>(schemas),
+        Call::Conclude => refer::<rollouts::ConcludeBody>(schemas),
+        Call::Abort => refer::<rollouts::AbortBody>(schemas),
+        Call::Approve => refer::<rollouts::ApproveBody>(schemas),
+        Call::Reject => refer::<rollouts::RejectBody>(schemas),
+        Call::Settle => refer::<rollouts::SettleBody>(schemas),
+        Call::Freeze => refer::<freezes::FreezeBody>(schemas),
+        Call::Thaw => refer::<freezes::ThawBody>(schemas),
+        Call::CreateToken => refer::<token_calls::TokenBody>(schemas),
+        Call::Attest => refer::<attestations::Statement>(schemas),
+        Call::Healthz
+        | Call::Readyz
+        | Call::Metrics
+        | Call::OpenApi
+        | Call::ListRollouts
+        | Call::ReadRollout
+        | Call::ListFreezes
+        | Call::ListServices
+        | Call::ListDecisions
+        | Call::ReadDecision
+        | Call::ListAudit
+        | Call::ListTokens
+        | Call::RevokeToken => return None,
+    };
+    let mut body = RequestBody::new();
+    body.content.insert(JSON.to_owned(), Content::new(Some(schema)).into());
+    body.required = Some(Required::True);
+    Some(body)
+}
+
+/// The status of success, what it carries, and the errors that are the call's own.
+fn responses(operation: Operation, schemas: &mut Schemas) -> Responses {
+    let (status, schema) = match operation.call {
+        Call::Healthz | Call::Readyz => ("200", Some(refer::<health::Health>(schemas))),
+        Call::Metrics | Call::OpenApi => ("200", None),
+        Call::RequestRollout
+        | Call::Renew
+        | Call::Applied
+        | Call::Report
+        | Call::Conclude
+        | Call::Abort
+        | Call::Approve
+        | Call::Reject
+        | Call::Settle => ("200", Some(refer::<rollouts::RolloutAnswer>(schemas))),
+        Call::ListRollouts => ("200", Some(refer::<List<RolloutView>>(schemas))),
+        Call::ReadRollout => ("200", Some(refer::<RolloutView>(schemas))),
+        Call::ListFreezes => ("200", Some(refer::<List<FreezeView>>(schemas))),
+        Call::Freeze => ("201", Some(refer::<FreezeView>(schemas))),
+        Call::Thaw => ("200", Some(refer::<FreezeView>(schemas))),
+        Call::ListServices => ("200", Some(refer::<List<services::ServiceView>>(schemas))),
+        Call::ListDecisions => ("200", Some(refer::<List<records::DecisionView>>(schemas))),
+        Call::ReadDecision => ("200", Some(refer::<records::DecisionView>(schemas))),
+        Call::ListAudit => ("200", Some(refer::<List<records::AuditView>>(schemas))),
+        Call::Attest => ("202", Some(refer::<attestations::Taken>(schemas))),
+        Call::ListTokens => ("200", Some(refer::<List<token_calls::TokenView>>(schemas))),
+        Call::CreateToken => ("201", Some(refer::<token_calls::TokenCreated>(schemas))),
+        Call::RevokeToken => ("200", Some(refer::<token_calls::TokenView>(schemas))),
+    };
+    let mut responses = Responses::new();
+    let mut success = Response::new(operation.summary);
+    if let Some(schema) = schema {
+        success.content.insert(JSON.to_owned(), Content::new(Some(schema)).into());
+    }
+    responses.responses.insert(status.to_owned(), success.into());
+    let error = refer::<refusal::ErrorBody>(schemas);
+    for (status, meaning) in errors(operation) {
+        let mut response = Response::new(*meaning);
+        response.content.insert(JSON.to_owned(), Content::new(Some(error.clone())).into());
+        responses.responses.insert((*status).to_owned(), response.into());
+    }
+    responses
+}
+
+fn errors(operation: Operation) -> &'static [(&'static str, &'static str)] {
+    match (operation.access, operation.verb) {
+        (Access::Public, _) => &[("503", "The gate cannot decide now")],
+        (Access::Roles(_), Verb::Get) => &[
+            ("400", "Wrong or unknown parameter"),
+            ("401", "No token, or one that is not good"),
+            ("403", "The role may not"),
+            ("404", "No such id"),
+            ("503", "The gate cannot answer now; see Retry-After"),
+        ],
+        (Access::Roles(_), Verb::Post | Verb::Delete) => &[
+            ("400", "Wrong body, or a field that is not known"),
+            ("401", "No token, or one that is not good"),
+            ("403", "The role may not, or the rollout is another token's"),
+            ("404", "No such id"),
+            ("409", "Old epoch, other body for a known id, or not in this state"),
+            ("413", "The body is too long"),
+            ("503", "No decision was made; see Retry-After"),
+        ],
+    }
+}
+
+/// A reference to the schema of `T`, which is added with all it refers to.
+fn refer<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
+    let name = T::name().into_owned();
+    if !schemas.iter().any(|(known, _)| *known == name) {
+        schemas.push((name.clone(), T::schema()));
+        T::schemas(schemas);
+    }
+    Ref::from_schema_name(name).into()
+}

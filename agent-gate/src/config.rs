@@ -1,0 +1,237 @@
+//! What the configuration file says to the gate: where it listens, and how each service is
+//! brought back.
+//!
+//! Revert actions stand here and never in what an agent sends, so an agent cannot choose the
+//! command that runs in its name. Every default is the documented one.
+//!
+//! Invariant: a value that passed deserialization can be used; there is no later "invalid".
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use watchdog_core::names::{Environment, Service};
+
+/// How long a revert action may run where the configuration does not say, in milliseconds.
+pub const REVERT_TIMEOUT_MS: u64 = 20_000;
+
+/// The environment of a service that names none.
+pub const ENVIRONMENT_DEFAULT: &str = "default";
+
+/// The `[gate]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the API listens. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where decisions are kept.
+    pub store: StoreKind,
+    /// What `approval_url` in answers begins with; `http://LISTEN` if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_url: Option<String>,
+    /// Connections the API serves at once.
+    pub connections_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            store: StoreKind::Sqlite,
+            approval_url: None,
+            connections_max: 1024,
+        }
+    }
+}
+
+/// Which store keeps the gate's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum StoreKind {
+    /// One file, `gate.db` in the data directory.
+    Sqlite,
+}
+
+impl TryFrom<String> for StoreKind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "sqlite" {
+            return Ok(Self::Sqlite);
+        }
+        // The URL may hold a password, so it is not repeated in the message.
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Err("this build keeps its state in SQLite; set store = \"sqlite\"".to_owned());
+        }
+        Err(format!("unknown store {text:?}; set store = \"sqlite\""))
+    }
+}
+
+impl From<StoreKind> for String {
+    fn from(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::Sqlite => "sqlite".to_owned(),
+        }
+    }
+}
+
+/// What the gate takes from one `[[service]]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    pub name: Service,
+    #[serde(default = "environment_default")]
+    pub environment: Environment,
+    /// The way back. Without one every request for the service is held (`no_revert`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<RevertAction>,
+    /// Keys of `[policy]` that differ for this service.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub policy: serde_json::Map<String, serde_json::Value>,
+}
+
+fn environment_default() -> Environment {
+    Environment::new(ENVIRONMENT_DEFAULT).expect("the constant is a valid name")
+}
+
+/// How a service is brought back to its last good revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RevertTable", into = "RevertTable")]
+pub enum RevertAction {
+    /// A command, without a shell, in a process group of its own.
+    Exec { argv: Vec<String>, timeout_ms: u64 },
+    /// A signed POST; any 2xx means taken.
+    Webhook { url: String, secret: Secret, timeout_ms: u64 },
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The `revert = {…}` table as it is written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RevertTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exec: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<Secret>,
+    #[serde(skip_serializing)]
+    git: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+}
+
+impl TryFrom<RevertTable> for RevertAction {
+    type Error = String;
+
+    fn try_from(table: RevertTable) -> Result<Self, Self::Error> {
+        if table.git.is_some() {
+            return Err("a revert by git is not supported by this version; use \
+                        exec = [\"/path\", \"arg\"] or webhook = \"http://…\""
+                .to_owned());
+        }
+        let timeout_ms = table.timeout_ms.unwrap_or(REVERT_TIMEOUT_MS);
+        if timeout_ms == 0 {
+            return Err("revert timeout_ms must be at least 1".to_owned());
+        }
+        match (table.exec, table.webhook, table.secret) {
+            (Some(argv), None, None) => {
+                if argv.first().is_none_or(String::is_empty) {
+                    return Err("revert exec needs a program: exec = [\"/path\", \"arg\"]".into());
+                }
+                Ok(Self::Exec { argv, timeout_ms })
+            }
+            (None, Some(url), Some(secret)) => {
+                if url.starts_with("https://") {
+                    return Err(format!(
+                        "revert webhook {url:?}: this version has no TLS; use http:// to an \
+                         address on this machine, its body is signed"
+                    ));
+                }
+                if !url.starts_with("http://") {
+                    return Err(format!("revert webhook {url:?} is not an http:// URL"));
+                }
+                if secret.0.is_empty() {
+                    return Err("revert secret is empty; it signs the webhook".to_owned());
+                }
+                Ok(Self::Webhook { url, secret, timeout_ms })
+            }
+            (None, Some(_), None) => {
+                Err("revert webhook needs a secret that signs it: secret = \"${ENV}\"".to_owned())
+            }
+            (Some(_), None, Some(_)) => Err("revert exec takes no secret".to_owned()),
+            (Some(_), Some(_), _) => Err("revert has exec and webhook; keep one".to_owned()),
+            (None, None, _) => {
+                Err("revert needs exec = [\"/path\", \"arg\"] or webhook = \"http://…\"".to_owned())
+            }
+        }
+    }
+}
+
+impl From<RevertAction> for RevertTable {
+    fn from(action: RevertAction) -> Self {
+        match action {
+            RevertAction::Exec { argv, timeout_ms } => {
+                Self { exec: Some(argv), timeout_ms: Some(timeout_ms), ..Self::default() }
+            }
+            RevertAction::Webhook { url, secret, timeout_ms } => Self {
+                webhook: Some(url),
+                secret: Some(secret),
+                timeout_ms: Some(timeout_ms),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revert(json: &str) -> Result<RevertAction, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_revert_is_a_command_or_a_signed_webhook_and_nothing_else() {
+        assert_eq!(
+            revert(r#"{"exec": ["/bin/revert", "x"]}"#),
+            Ok(RevertAction::Exec {
+                argv: vec!["/bin/revert".into(), "x".into()],
+                timeout_ms: REVERT_TIMEOUT_MS
+            })
+        );
+        assert!(revert(r#"{"webhook": "http://x/", "secret": "s", "timeout_ms": 5}"#).is_ok());
+        for (json, says) in [
+            (r#"{"exec": []}"#, "needs a program"),
+            (r#"{"webhook": "http://x/"}"#, "needs a secret"),
+            (r#"{"webhook": "file:///x", "secret": "s"}"#, "not an http:// URL"),
+            (r#"{"webhook": "https://x/", "secret": "s"}"#, "no TLS"),
+            (r#"{"exec": ["a"], "webhook": "http://x/", "secret": "s"}"#, "keep one"),
+            (r#"{"git": {"repository": "x"}}"#, "git is not supported"),
+            (r#"{"exec": ["a"], "timeout_ms": 0}"#, "at least 1"),
+            (r#"{"exec": ["a"], "shell": true}"#, "unknown field"),
+            (r#"{}"#, "needs exec"),
+        ] {
+            let error = revert(json).expect_err(json);
+            assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_this_build_lacks_is_refused_without_repeating_its_password() {
+        let error = serde_json::from_str::<Config>(r#"{"store": "postgres://u:hunter2@h/d"}"#)
+            .expect_err("Postgres is not supported")
+            .to_string();
+        assert!(error.contains("sqlite") && !error.contains("hunter2"), "{error}");
+    }
+}

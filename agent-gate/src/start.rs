@@ -1,0 +1,292 @@
+//! From configuration and keys to a running gate.
+//!
+//! [`bind`] checks what can be checked without touching the disk and takes the port; `run` opens
+//! the store, starts the driver and serves until it is told to stop. A gate whose store fails ends
+//! with an error: a dead gate gives no permits, and the next one starts held.
+//!
+//! Invariant: nothing is served before the state on disk has been read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_gate_core::latch::Latch;
+use agent_gate_core::policy::{self, Policy, PolicySet, ServicePolicy};
+use front_door::Limits;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use watchdog_core::names::{Boot, Service};
+use watchdog_core::tick::Tick;
+
+use crate::api::{self, Api};
+use crate::attest::Keys;
+use crate::config::{Config, RevertAction, ServiceConfig};
+use crate::driver::{self, Driver, Shared};
+use crate::metrics::Metrics;
+use crate::permit::Issuer;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{StoreError, TokenRow};
+use crate::tokens::{self, Role, TokenBook};
+
+/// What a gate needs besides its configuration. The root package reads it from files.
+#[derive(Clone)]
+pub struct Wiring {
+    pub boot: Boot,
+    /// The SQLite file; its directory must exist.
+    pub store: PathBuf,
+    /// Ed25519 seed that signs permits.
+    pub permit_key: [u8; 32],
+    /// Ed25519 public keys of the watchdogs that may attest, by name.
+    pub watchdog_keys: BTreeMap<String, [u8; 32]>,
+    /// Tokens of the installation; the ones the store does not know are added.
+    pub tokens: Vec<BootstrapToken>,
+}
+
+impl std::fmt::Debug for Wiring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wiring").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// A token that stands in a file of the data directory.
+#[derive(Clone)]
+pub struct BootstrapToken {
+    pub name: String,
+    pub role: Role,
+    pub secret: String,
+}
+
+impl std::fmt::Debug for BootstrapToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BootstrapToken({}:{})", self.role, self.name)
+    }
+}
+
+/// Why a gate cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("start gate: {0}")]
+    Listen(#[source] std::io::Error),
+    #[error("start gate: service {service}: {problem}")]
+    Service { service: String, problem: String },
+}
+
+/// Why a gate stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("start gate: {0}")]
+    Start(#[source] StoreError),
+    #[error("gate stopped, no permit is given until it starts again: {0}")]
+    Store(#[source] StoreError),
+}
+
+/// A gate that has its port and does not serve yet.
+#[derive(Debug)]
+pub struct Bound {
+    pub(crate) config: Config,
+    pub(crate) policy: PolicySet,
+    pub(crate) reverts: BTreeMap<Service, RevertAction>,
+    pub(crate) listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Checks the configuration and takes the port.
+///
+/// # Errors
+/// [`StartError`] if a service's policy is wrong or the port cannot be had.
+pub async fn bind(
+    config: Config,
+    policy: Policy,
+    services: Vec<ServiceConfig>,
+) -> Result<Bound, StartError> {
+    let reverts = services
+        .iter()
+        .filter_map(|each| Some((each.name.clone(), each.revert.clone()?)))
+        .collect();
+    let policy = policy_set(policy, &services)?;
+    let listener = front_door::bind(config.listen).await.map_err(StartError::Listen)?;
+    let address = listener.local_addr().map_err(StartError::Listen)?;
+    Ok(Bound { config, policy, reverts, listener, address })
+}
+
+impl Bound {
+    /// Where the API listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then finishes what is in flight.
+    ///
+    /// # Errors
+    /// [`RunError`] if the store cannot be opened or a commit fails.
+    pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
+        let base_url = self.base_url();
+        let store = SqliteStore::open(&wiring.store).await.map_err(RunError::Start)?;
+        let reader = store.reader();
+        let shared = Shared {
+            policy: Arc::new(self.policy),
+            latch: Arc::new(Latch::new()),
+            tokens: TokenBook::default(),
+            metrics: Arc::new(Metrics::default()),
+        };
+        let reverts = Arc::new(self.reverts);
+        let (commands, queue) = mpsc::channel(driver::QUEUE_MAX);
+        let first = |book: &TokenBook, now: Tick| missing(book, &wiring.tokens, now);
+        let driver =
+            Driver::start(Box::new(store), shared.clone(), queue, Arc::clone(&reverts), first)
+                .await
+                .map_err(RunError::Start)?;
+        tracing::info!(boot = %wiring.boot, store = %wiring.store.display(), "the gate is up");
+        let router = api::router(Api {
+            shared,
+            commands,
+            reader: Arc::new(reader.clone()),
+            issuer: Issuer::new(&wiring.permit_key),
+            keys: Arc::new(Keys::new(&wiring.watchdog_keys)),
+            reverts,
+            base_url: base_url.into(),
+            wall_ms: driver::wall_ms,
+            tick: driver::boot_tick,
+            secret: driver::secret,
+        });
+        let limits = Limits { connections_max: self.config.connections_max, ..Limits::default() };
+        // The driver outlives the server: what is in flight is decided and answered first.
+        let (stop, door) = (CancellationToken::new(), shutdown.child_token());
+        let mut drive = AbortOnDropHandle::new(tokio::spawn(driver.run(stop.clone())));
+        let serve = front_door::serve(self.listener, router.into_service(), limits, door.clone());
+        tokio::pin!(serve);
+        let ended = tokio::select! {
+            () = &mut serve => {
+                stop.cancel();
+                drive.await
+            }
+            ended = &mut drive => {
+                door.cancel();
+                serve.await;
+                ended
+            }
+        };
+        reader.close().await;
+        match ended {
+            Ok(ended) => ended.map_err(RunError::Store),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn base_url(&self) -> String {
+        let configured = self.config.approval_url.as_deref().map(|url| url.trim_end_matches('/'));
+        configured.map_or_else(|| format!("http://{}", self.address), str::to_owned)
+    }
+}
+
+/// The rows of tokens that stand in files and not in the store, or there with another secret.
+fn missing(book: &TokenBook, tokens: &[BootstrapToken], now: Tick) -> Vec<TokenRow> {
+    let row = |token: &BootstrapToken| TokenRow {
+        name: token.name.clone(),
+        role: token.role.to_string(),
+        sha256: tokens::hash(&token.secret),
+        created_ms: now.0,
+        expires_ms: None,
+        revoked_ms: None,
+    };
+    let is_missing = |row: &TokenRow| match book.named(&row.name) {
+        // A revoked token stays revoked until its file holds another secret.
+        Some(known) => known.sha256 != row.sha256,
+        None => true,
+    };
+    tokens.iter().map(row).filter(is_missing).collect()
+}
+
+/// `[policy]` with each service's own keys laid over it.
+fn policy_set(fleet: Policy, services: &[ServiceConfig]) -> Result<PolicySet, StartError> {
+    let mut names = BTreeSet::new();
+    let mut bound = Vec::with_capacity(services.len());
+    for service in services {
+        let refuse =
+            |problem: String| StartError::Service { service: service.name.to_string(), problem };
+        if !names.insert(&service.name) {
+            return Err(refuse("is configured twice; keep one [[service]] table".to_owned()));
+        }
+        let policy = overlay(&fleet, service).map_err(refuse)?;
+        if let Some((key, problem)) = policy.mistakes().into_iter().next() {
+            return Err(refuse(format!("policy.{key} {problem}")));
+        }
+        let revert = match service.revert {
+            Some(_) => policy::RevertAction::Configured,
+            None => policy::RevertAction::Missing,
+        };
+        bound.push(ServicePolicy {
+            name: service.name.clone(),
+            environment: service.environment.clone(),
+            revert,
+            policy,
+        });
+    }
+    Ok(PolicySet::new(fleet, bound, |text| hex::encode(Sha256::digest(text.as_bytes()))))
+}
+
+fn overlay(fleet: &Policy, service: &ServiceConfig) -> Result<Policy, String> {
+    let mut keys = match serde_json::to_value(fleet) {
+        Ok(serde_json::Value::Object(keys)) => keys,
+        Ok(_) | Err(_) => return Err("the policy is not a table".to_owned()),
+    };
+    keys.extend(service.policy.clone());
+    serde_json::from_value(keys.into()).map_err(|error| format!("policy: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, policy: serde_json::Value) -> ServiceConfig {
+        serde_json::from_value(serde_json::json!({"name": name, "policy": policy}))
+            .expect("a service table")
+    }
+
+    #[test]
+    fn a_service_changes_only_the_keys_it_names() {
+        let fleet = Policy { bake_ms: 7, ..Policy::default() };
+        let services = [service("a", serde_json::json!({"dwell_ms": 9}))];
+        let set = policy_set(fleet.clone(), &services).expect("a good policy");
+        let bound = set.of(&Service::new("a").expect("a name"));
+        assert_eq!((bound.dwell_ms, bound.bake_ms), (9, 7));
+        assert_eq!(set.of(&Service::new("b").expect("a name")), &fleet);
+    }
+
+    #[test]
+    fn a_wrong_policy_key_or_value_names_the_service_and_the_key() {
+        for (policy, says) in [
+            (serde_json::json!({"dwell": 9}), "unknown field `dwell`"),
+            (serde_json::json!({"dwell_ms": 0}), "policy.dwell_ms must be at least 1"),
+        ] {
+            let error = policy_set(Policy::default(), &[service("shop", policy)])
+                .expect_err("a wrong policy")
+                .to_string();
+            assert!(error.contains("service shop") && error.contains(says), "{error}");
+        }
+        let twice = [service("a", serde_json::json!({})), service("a", serde_json::json!({}))];
+        let error = policy_set(Policy::default(), &twice).expect_err("twice").to_string();
+        assert!(error.contains("configured twice"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_used_port_is_an_error_that_says_which() {
+        let first = bind(
+            Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() },
+            Policy::default(),
+            Vec::new(),
+        )
+        .await
+        .expect("a free port");
+        let config = Config { listen: first.address(), ..Config::default() };
+        let error = bind(config, Policy::default(), Vec::new()).await.expect_err("a used port");
+        let text = error.to_string();
+        let address = first.address().to_string();
+        assert!(text.starts_with("start gate: listen on") && text.contains(&address), "{text}");
+    }
+}

@@ -1,0 +1,211 @@
+//! What the gate keeps on disk, as a boundary: one writer that commits batches, many readers.
+//!
+//! The driver turns every step of the core into rows and hands a whole batch over; a store either
+//! keeps all of it, durable against power loss, or fails. There is no partial success and no
+//! retry: after an error the process ends and the next one starts from what is on disk. The
+//! traits know nothing of SQLite, so that another engine can stand behind them.
+//!
+//! Invariant: [`Store::commit`] returns `Ok` only when the batch survives `kill -9` and a power
+//! cut.
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+
+pub mod chain;
+pub mod sqlite;
+
+/// The writing side. Owned by the driver alone.
+pub trait Store: Send {
+    /// Everything a start needs.
+    fn load(&mut self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
+    /// Keeps `batch` as one transaction.
+    fn commit<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Ends the connection, so that another gate finds the store free.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// The reading side. It sees committed state only, so no answer shows what could still be lost.
+pub trait Reader: Send + Sync {
+    fn rollouts<'a>(&'a self, page: &'a Page) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+    fn rollout<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
+    fn freezes(&self, all: bool) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
+    fn decisions<'a>(&'a self, page: &'a Page) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
+    fn decision<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
+    fn audit<'a>(&'a self, page: &'a AuditPage)
+    -> BoxFuture<'a, Result<Vec<AuditRow>, StoreError>>;
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRow>, StoreError>>;
+}
+
+/// What to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Only rows older than this id.
+    pub before: Option<String>,
+    /// Rollouts: the state. Decisions: the rollout.
+    pub only: Option<String>,
+    pub service: Option<String>,
+    pub limit: u32,
+}
+
+/// Which audit rows to list, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    pub after: u64,
+    pub subject: Option<String>,
+    pub limit: u32,
+}
+
+/// State at start.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    pub meta: Vec<(String, String)>,
+    /// All rollouts, as the core wrote them, oldest first.
+    pub rollouts: Vec<String>,
+    /// All freezes, thawed ones included, oldest first.
+    pub freezes: Vec<String>,
+    pub tokens: Vec<TokenRow>,
+    /// Orders that were given and never settled.
+    pub effects: Vec<EffectRow>,
+}
+
+/// One transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub meta: Vec<(String, String)>,
+    pub rollouts: Vec<RolloutRow>,
+    pub freezes: Vec<FreezeRow>,
+    pub decisions: Vec<DecisionRow>,
+    pub audit: Vec<AuditEntry>,
+    pub tokens: Vec<TokenRow>,
+    pub effects: Vec<EffectRow>,
+    pub settled: Vec<Settled>,
+}
+
+impl Batch {
+    /// Whether there is nothing to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutRow {
+    pub id: String,
+    pub change_id: String,
+    pub service: String,
+    pub state: String,
+    pub body: String,
+    pub updated_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreezeRow {
+    pub id: String,
+    pub scope: String,
+    pub in_force: bool,
+    pub body: String,
+    pub at_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionRow {
+    pub id: String,
+    pub rollout: String,
+    pub service: String,
+    pub decision: String,
+    /// The first reason code.
+    pub reason: String,
+    pub body: String,
+    pub at_ms: u64,
+}
+
+/// Who did what to what. The store numbers and chains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    pub at_ms: u64,
+    /// `role:name` of the caller, `watchdog:name`, or `gate` for what it did by itself.
+    pub who: String,
+    pub what: String,
+    /// The id the entry is about: a rollout, a freeze, a token name.
+    pub subject: String,
+    pub detail: serde_json::Value,
+    /// What was in sight then, for a replay of the journal; the record holds its hash.
+    pub sight: Option<String>,
+}
+
+/// An audit row as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    pub seq: u64,
+    pub record: String,
+    pub prev: Vec<u8>,
+    pub hash: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    pub name: String,
+    pub role: String,
+    pub sha256: Vec<u8>,
+    pub created_ms: u64,
+    pub expires_ms: Option<u64>,
+    pub revoked_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectRow {
+    pub id: String,
+    pub rollout: String,
+    pub generation: u64,
+    pub body: String,
+    pub issued_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    pub effect: String,
+    pub at_ms: u64,
+    pub outcome: String,
+}
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("open {}: {}", path.display(), os_text(source))]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("{} is used by another gate; stop it or give this one its own --data-dir", path.display())]
+    InUse { path: PathBuf },
+    #[error("open {}: {source}", path.display())]
+    Connect { path: PathBuf, source: sqlx::Error },
+    #[error(
+        "SQLite {found} can corrupt a database in WAL mode; this gate needs {needed} or newer: \
+         build with the bundled one"
+    )]
+    OldLibrary { found: String, needed: &'static str },
+    #[error(
+        "{} has schema {found}, this version knows {known}: it was written by a newer Holdpoint; \
+         start that version again, or give this one another --data-dir", path.display()
+    )]
+    NewerSchema { path: PathBuf, found: i64, known: i64 },
+    #[error("{} is damaged ({finding}): restore it from a backup", path.display())]
+    Damaged { path: PathBuf, finding: String },
+    #[error("write to the store: {0}")]
+    Write(#[source] sqlx::Error),
+    #[error("read from the store: {0}")]
+    Read(#[source] sqlx::Error),
+    #[error("{table} row {id:?} cannot be read: {reason}")]
+    Row { table: &'static str, id: String, reason: String },
+}
+
+/// `permission denied (os error 13)`: the operating system's words in lower case, as part of a
+/// sentence.
+fn os_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => text,
+    }
+}
