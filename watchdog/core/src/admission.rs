@@ -93,6 +93,10 @@ pub struct Bounds {
     pub instances: usize,
 }
 
+/// An instance that was silent while so many beats per place were admitted is long dead, and its
+/// place may go to another.
+const SILENT_ROUNDS: u64 = 16;
+
 /// What was admitted so far.
 #[derive(Debug, Clone)]
 pub struct Admission {
@@ -103,6 +107,8 @@ pub struct Admission {
 #[derive(Debug, Clone, Default)]
 struct Admitted {
     signed_once: bool,
+    /// Beats admitted, to tell who was silent for long without a clock.
+    beats: u64,
     instances: BTreeMap<Instance, Life>,
 }
 
@@ -111,6 +117,8 @@ struct Life {
     start_ms: u64,
     boot: Boot,
     seq: u64,
+    /// What [`Admitted::beats`] was when it last beat.
+    heard: u64,
 }
 
 impl Admission {
@@ -143,30 +151,18 @@ impl Admission {
             }
             None => {}
             Some(known) => match known.instances.get(&body.instance) {
-                None if known.instances.len() >= self.bounds.instances => {
+                None if !known.has_place(self.bounds.instances) => {
                     return Err(Refusal::TooManyInstances);
                 }
                 None => {}
                 Some(life) => life.check(start_ms, body)?,
             },
         }
-        self.remember(service, body, start_ms, seal);
-        Ok(())
-    }
-
-    fn remember(&mut self, service: &Service, body: &BeatBody, start_ms: u64, seal: Seal) {
-        let signed = matches!(seal, Seal::Signed);
+        let places = self.bounds.instances;
         let admitted = self.services.entry(service.clone()).or_default();
-        admitted.signed_once |= signed;
-        match admitted.instances.get_mut(&body.instance) {
-            // The common case allocates nothing.
-            Some(life) if life.boot == body.boot => life.seq = body.seq,
-            Some(life) => *life = Life { start_ms, boot: body.boot.clone(), seq: body.seq },
-            None => {
-                let life = Life { start_ms, boot: body.boot.clone(), seq: body.seq };
-                admitted.instances.insert(body.instance.clone(), life);
-            }
-        }
+        admitted.signed_once |= matches!(seal, Seal::Signed);
+        admitted.remember(body, start_ms, places);
+        Ok(())
     }
 
     /// Forgets an instance, so that its place is free for another.
@@ -180,6 +176,42 @@ impl Admission {
     #[must_use]
     pub fn is_signed(&self, service: &Service) -> bool {
         self.services.get(service).is_some_and(|admitted| admitted.signed_once)
+    }
+}
+
+impl Admitted {
+    fn has_place(&self, places: usize) -> bool {
+        self.instances.len() < places || self.longest_silent(places).is_some()
+    }
+
+    /// The instance that was silent longest, if that is long enough to take its place.
+    fn longest_silent(&self, places: usize) -> Option<&Instance> {
+        let places = u64::try_from(places).unwrap_or(u64::MAX);
+        let (instance, life) = self.instances.iter().min_by_key(|(_, life)| life.heard)?;
+        let silent = self.beats.saturating_sub(life.heard);
+        (silent >= SILENT_ROUNDS.saturating_mul(places)).then_some(instance)
+    }
+
+    fn remember(&mut self, body: &BeatBody, start_ms: u64, places: usize) {
+        self.beats += 1;
+        let heard = self.beats;
+        if let Some(life) = self.instances.get_mut(&body.instance) {
+            life.seq = body.seq;
+            life.heard = heard;
+            // The common case allocates nothing.
+            if life.boot != body.boot {
+                life.boot = body.boot.clone();
+                life.start_ms = start_ms;
+            }
+            return;
+        }
+        if self.instances.len() >= places
+            && let Some(silent) = self.longest_silent(places).cloned()
+        {
+            self.instances.remove(&silent);
+        }
+        let life = Life { start_ms, boot: body.boot.clone(), seq: body.seq, heard };
+        self.instances.insert(body.instance.clone(), life);
     }
 }
 

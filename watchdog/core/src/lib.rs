@@ -11,6 +11,8 @@
 pub mod admission;
 pub mod attestation;
 pub mod beat;
+pub mod detector;
+pub mod judge;
 pub mod names;
 pub mod probe;
 pub mod pulse;

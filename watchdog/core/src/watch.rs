@@ -1,104 +1,429 @@
 //! The one state machine over all services: events in, orders out.
 //!
-//! Invariant: a fresh watch knows nothing, and says `unknown` of everything.
+//! A watch is told what the shell observed ([`Event`]) and answers with orders ([`Effect`]). Each
+//! step does the same four things:
+//!
+//! 1. take the fact in (a beat, a tally page, a probe, a gap of the observer);
+//! 2. find the services whose verdict it may change: the one it is about, those whose time has
+//!    come, or all of them if the world changed (probes, collector, observer);
+//! 3. put each of these through the verdict table ([`crate::judge`]) and order what changed to be
+//!    published;
+//! 4. judge the collector and mass silence.
+//!
+//! A beat costs O(log n): one look-up, one judgement. Time costs nothing until a deadline is due:
+//! every service stands in a queue with the first moment at which its verdict may change by time
+//! alone, and beats only ever push that moment out.
+//!
+//! Invariant: a fresh watch knows nothing and says `unknown` of everything; no verdict is drawn
+//! across a time in which the watch could not see.
+#![doc = "\n# The transition table\n"]
+#![doc = include_str!("watch/transitions.md")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::names::{Environment, Service};
+use crate::beat::BeatBody;
+use crate::judge::{Opinion, Probes, Why, judge};
+use crate::names::{Boot, Environment, Service};
+use crate::probe::PROBE_SERVICE;
+use crate::tally::TallyPage;
 use crate::tick::Tick;
-use crate::verdict::{
-    BeatEvidence, BeatState, ObserverEvidence, ProbeEvidence, ProbeState, Verdict, VerdictKind,
-};
+use crate::verdict::{Stage, Verdict, VerdictKind};
 
+mod collector;
 mod config;
+mod debt;
 mod event;
+mod evidence;
+mod instance;
+mod mass;
+mod pace;
+mod probes;
+mod revisions;
+mod rows;
+mod service;
+mod share;
+mod stream;
+mod wire;
 
+pub use collector::CollectorView;
 pub use config::{COLLECTOR_SERVICE, ExpectedService, WatchConfig};
 pub use event::{Conviction, Effect, Event, Reason};
+
+use collector::{Backend, CollectorWatch};
+use evidence::World;
+use mass::{MassWatch, PathReport};
+use probes::ProbeLedger;
+use rows::PageContext;
+use service::{ServiceWatch, Sight};
+
+/// What concerns all services; a change of it puts all of them through the table again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Weather {
+    probes: Probes,
+    collector_sick: bool,
+    backend: Backend,
+    mass_silence: bool,
+}
 
 /// All that the watchdog knows.
 #[derive(Debug, Clone)]
 pub struct Watch {
     config: WatchConfig,
-    start: Tick,
-    services: BTreeMap<Service, Environment>,
-    heard: BTreeSet<Service>,
+    services: Vec<ServiceWatch>,
+    index: BTreeMap<Service, usize>,
+    /// When the verdict about a service may change by time alone.
+    queue: BTreeSet<(Tick, usize)>,
+    /// Services with a fault whose stage may still be located by the next probe.
+    ailing: BTreeSet<usize>,
+    live: usize,
+    collector: CollectorWatch,
+    probes: ProbeLedger,
+    mass: MassWatch,
+    weather: Weather,
+    sight: Sight,
+    /// When the last step was: all that was due by then is judged.
+    judged: Tick,
+    /// The worst lateness of late, and when it was.
+    late: Option<(Tick, u64)>,
+    collector_boot: Option<Boot>,
+    collector_epoch: u64,
+    /// No poll failed since the last page.
+    is_tally_seamless: bool,
 }
 
-/// What is known of the collector itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CollectorView {
-    pub beats: BeatState,
-    pub age_ms: Option<u64>,
-    /// Whether this start was convicted already.
-    pub convicted: bool,
+/// Which services an event may concern.
+#[derive(Debug, Clone, Default)]
+struct Touched {
+    services: BTreeSet<usize>,
+    all: bool,
+    ailing: bool,
 }
 
 impl Watch {
     /// A watch that starts at `now` and knows nothing yet.
     #[must_use]
     pub fn new(config: WatchConfig, services: Vec<ExpectedService>, now: Tick) -> Self {
-        let services = services.into_iter().map(|s| (s.service, s.environment)).collect();
-        Self { config, start: now, services, heard: BTreeSet::new() }
+        let weather = Weather {
+            probes: Probes::Unknown,
+            collector_sick: false,
+            backend: Backend::Quiet,
+            mass_silence: false,
+        };
+        let mut watch = Self {
+            config,
+            services: Vec::new(),
+            index: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            ailing: BTreeSet::new(),
+            live: 0,
+            collector: CollectorWatch::new(),
+            probes: ProbeLedger::default(),
+            mass: MassWatch::default(),
+            weather,
+            sight: Sight { blind_until: now, known_since: now, started: true },
+            judged: now,
+            late: None,
+            collector_boot: None,
+            collector_epoch: 0,
+            is_tally_seamless: false,
+        };
+        for service in services {
+            let index = watch.add(service, now);
+            watch.requeue(index, now);
+        }
+        watch
     }
 
     /// Takes one event in and gives the orders that follow from it, in their order.
-    pub fn step(&mut self, event: Event, _now: Tick) -> Vec<Effect> {
-        if let Event::BeatHeard { service, .. } = event
-            && self.services.len() < self.config.services_max
-        {
-            self.heard.insert(service);
+    pub fn step(&mut self, event: Event, now: Tick) -> Vec<Effect> {
+        let mut touched = Touched::default();
+        match event {
+            Event::BeatHeard { service, body, authenticated } => {
+                self.hear(service, body, authenticated, now, &mut touched);
+            }
+            Event::TallyRead { page } => self.read(page, now, &mut touched),
+            Event::TallyFailed => {
+                self.collector.fail_tally();
+                self.is_tally_seamless = false;
+            }
+            Event::ProbeSent { seq } => self.probes.send(seq, now),
+            Event::ProbeReturned { seq, right } => {
+                self.probes.receive(seq, right, now);
+                touched.ailing = true;
+            }
+            // It proves nothing, and so it changes nothing: an unanswered probe stays unanswered.
+            Event::ProbeUnverifiable => {}
+            Event::ObserverLate { gap_ms } => self.note_lateness(gap_ms, now, &mut touched),
+            Event::ClockStepped => {
+                self.go_blind(now, &mut touched);
+                self.sight.known_since = now;
+            }
+            Event::CollectorStarted { boot } => {
+                self.collector.start(boot, now);
+                self.probes.reset();
+            }
+            Event::Turn => {}
         }
-        Vec::new()
+        self.judged = now;
+        self.settle(touched, now)
     }
 
-    /// When [`Event::Turn`] must be told at the latest, and why; `None`: never.
+    fn hear(
+        &mut self,
+        service: Service,
+        body: BeatBody,
+        authed: bool,
+        now: Tick,
+        touched: &mut Touched,
+    ) {
+        if service.as_str() == COLLECTOR_SERVICE {
+            self.collector.hear(body, authed, now, &self.config);
+            return;
+        }
+        let Some(index) = self.find_or_add(service, now) else { return };
+        self.services[index].hear(body, authed, now, self.sight, &self.config);
+        touched.services.insert(index);
+    }
+
+    fn read(&mut self, page: TallyPage, now: Tick, touched: &mut Touched) {
+        let is_base = self.collector_boot.is_none();
+        if self.collector_boot.as_ref() != Some(&page.boot) {
+            self.collector_boot = Some(page.boot);
+            self.collector_epoch += 1;
+            self.is_tally_seamless = false;
+        }
+        let context = PageContext {
+            now,
+            epoch: self.collector_epoch,
+            is_base,
+            is_seamless: self.is_tally_seamless,
+        };
+        self.is_tally_seamless = true;
+        self.collector.read_flow(page.flow, now);
+        for row in page.rows {
+            if matches!(row.service.as_str(), PROBE_SERVICE | COLLECTOR_SERVICE) {
+                continue;
+            }
+            let Some(index) = self.find_or_add(row.service.clone(), now) else { continue };
+            self.services[index].count(&row, context, self.config.slack_ms);
+            touched.services.insert(index);
+        }
+    }
+
+    fn note_lateness(&mut self, gap_ms: u64, now: Tick, touched: &mut Touched) {
+        let worst = self
+            .late
+            .is_none_or(|(at, late)| late <= gap_ms || now.since_ms(at) > wire::LATENESS_KEPT_MS);
+        if worst {
+            self.late = Some((now, gap_ms));
+        }
+        if gap_ms > self.config.observer_gap_ms {
+            self.go_blind(now, touched);
+        }
+    }
+
+    /// The watch could not see until now: no silence counts from before, and every witness must
+    /// speak again.
+    fn go_blind(&mut self, now: Tick, touched: &mut Touched) {
+        self.sight.blind_until = now;
+        self.sight.started = false;
+        self.services.iter_mut().for_each(ServiceWatch::forgive);
+        self.probes.reset();
+        touched.all = true;
+    }
+
+    fn find_or_add(&mut self, service: Service, now: Tick) -> Option<usize> {
+        if let Some(index) = self.index.get(&service) {
+            return Some(*index);
+        }
+        if self.services.len() >= self.config.services_max {
+            return None;
+        }
+        let environment = Environment::new("default").expect("the word is a valid name");
+        Some(self.add(ExpectedService::named(service, environment), now))
+    }
+
+    fn add(&mut self, expected: ExpectedService, now: Tick) -> usize {
+        let index = self.services.len();
+        let fresh = Opinion {
+            kind: VerdictKind::Unknown,
+            stage: Some(Stage::Observer),
+            why: Why::JustStarted,
+        };
+        self.index.insert(expected.service.clone(), index);
+        self.services.push(ServiceWatch::new(expected, fresh, now, &self.config));
+        index
+    }
+
+    /// Puts through the table what the event or the time has touched.
+    fn settle(&mut self, mut touched: Touched, now: Tick) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some((at, index)) = self.queue.first().copied()
+            && at <= now
+        {
+            self.queue.pop_first();
+            self.services[index].queued = None;
+            touched.services.insert(index);
+        }
+        touched.all |= self.look_out(now);
+        self.judge_touched(&touched, now, &mut effects);
+        if let Some(on) = self.mass.turn(now, self.live, self.path_report(), &self.config) {
+            self.weather.mass_silence = on;
+            effects.push(Effect::MassSilence { on });
+            let all = Touched { all: true, ..Touched::default() };
+            self.judge_touched(&all, now, &mut effects);
+        }
+        if !self.mass.is_on() {
+            let horizon = self.sight.blind_until;
+            let convicted = self.collector.convict(now, horizon, &self.probes, &self.config);
+            if let Some((boot, reason)) = convicted {
+                effects.push(Effect::ConvictCollector { boot, reason });
+            }
+        }
+        effects
+    }
+
+    /// Looks at what concerns all services; says whether it changed.
+    fn look_out(&mut self, now: Tick) -> bool {
+        let weather = Weather {
+            probes: self.probes.state(now, &self.config),
+            collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.config),
+            backend: self.collector.backend(now, &self.config),
+            mass_silence: self.mass.is_on(),
+        };
+        std::mem::replace(&mut self.weather, weather) != weather
+    }
+
+    fn path_report(&self) -> PathReport {
+        let fine = self.weather.probes == Probes::Returning && !self.weather.collector_sick;
+        PathReport { fine, proven: self.probes.proven() }
+    }
+
+    fn judge_touched(&mut self, touched: &Touched, now: Tick, effects: &mut Vec<Effect>) {
+        if touched.all {
+            for index in 0..self.services.len() {
+                self.judge_one(index, now, effects);
+            }
+            return;
+        }
+        let ailing = if touched.ailing { self.ailing.clone() } else { BTreeSet::new() };
+        for index in touched.services.union(&ailing) {
+            self.judge_one(*index, now, effects);
+        }
+    }
+
+    fn judge_one(&mut self, index: usize, now: Tick, effects: &mut Vec<Effect>) {
+        let world = self.world(now);
+        let service = &self.services[index];
+        let moment = service.moment(&world);
+        let readings = service.readings(&moment);
+        let opinion = judge(&service.evidence(&world));
+        let before = service.opinion;
+        let service = &mut self.services[index];
+        for stream in &mut service.streams {
+            stream.keep_silence(&moment);
+        }
+        service.opinion = opinion;
+        if opinion.kind != before.kind {
+            service.since = now;
+            self.recount(index, before.kind, opinion.kind, now);
+        }
+        if (opinion.kind, opinion.stage) != (before.kind, before.stage) {
+            let service = self.services[index].service.clone();
+            effects.push(Effect::VerdictChanged { service });
+        }
+        self.services[index].learn(now, readings, &self.config);
+        self.requeue(index, now);
+    }
+
+    /// Keeps the counts over all services in step with one verdict.
+    fn recount(&mut self, index: usize, before: VerdictKind, after: VerdictKind, now: Tick) {
+        let (was_live, is_live) = (before == VerdictKind::Live, after == VerdictKind::Live);
+        match (was_live, is_live) {
+            (false, true) => self.live += 1,
+            (true, false) => self.live -= 1,
+            (true, true) | (false, false) => {}
+        }
+        match after {
+            VerdictKind::TelemetryLost | VerdictKind::Down => {
+                if was_live {
+                    self.mass.fall(index, now);
+                }
+                self.ailing.insert(index);
+            }
+            VerdictKind::Lossy
+            | VerdictKind::Frozen
+            | VerdictKind::Forged
+            | VerdictKind::HeartbeatLost => {
+                self.ailing.insert(index);
+            }
+            VerdictKind::Live | VerdictKind::Idle | VerdictKind::Unknown => {
+                self.mass.rise(index);
+                self.ailing.remove(&index);
+            }
+        }
+    }
+
+    /// Puts the service into the queue. An entry that is too early stays: it costs one look.
+    fn requeue(&mut self, index: usize, now: Tick) {
+        let Some(at) = self.services[index].next_check(&self.world(now)) else { return };
+        let queued = self.services[index].queued;
+        if queued.is_some_and(|queued| queued <= at) {
+            return;
+        }
+        if let Some(queued) = queued {
+            self.queue.remove(&(queued, index));
+        }
+        self.queue.insert((at, index));
+        self.services[index].queued = Some(at);
+    }
+
+    fn world(&self, now: Tick) -> World<'_> {
+        World {
+            now,
+            sight: self.sight,
+            probe_state: self.weather.probes,
+            probes: &self.probes,
+            collector_sick: self.weather.collector_sick,
+            backend: self.weather.backend,
+            mass_silence: self.weather.mass_silence,
+            config: &self.config,
+        }
+    }
+
+    /// When [`Event::Turn`] must be told at the latest, and why; `None`: nothing changes by time
+    /// alone. It may lie in the past if time went on since the last step.
     #[must_use]
-    pub const fn deadline(&self) -> Option<(Tick, Reason)> {
-        None
+    pub fn deadline(&self) -> Option<(Tick, Reason)> {
+        let service = self.queue.first().map(|(at, _)| (*at, Reason::Service));
+        let probes = self.probes.next_changes(&self.config).into_iter().flatten();
+        let collector = self.collector.next_changes(self.sight.blind_until, &self.config);
+        // What is past was judged in its step and does not come again.
+        let ahead = probes.map(|at| (at, Reason::Probe)).chain(collector);
+        service.into_iter().chain(ahead.filter(|(at, _)| *at > self.judged)).min()
     }
 
     /// The verdicts about all services as of `now`, in the order of their names.
     #[must_use]
     pub fn verdicts(&self, now: Tick) -> Vec<Verdict> {
-        self.services.keys().filter_map(|service| self.verdict(service, now)).collect()
+        self.index.values().map(|index| self.wire(&self.services[*index], now)).collect()
     }
 
     /// The verdict about one service as of `now`; `None` if it is not known.
     #[must_use]
     pub fn verdict(&self, service: &Service, now: Tick) -> Option<Verdict> {
-        let environment = self.services.get(service)?.clone();
-        Some(Verdict {
-            service: service.clone(),
-            environment,
-            verdict: VerdictKind::Unknown,
-            since_ms: now.since_ms(self.start),
-            stage: None,
-            reason: String::from("the watch just started"),
-            revisions: Vec::new(),
-            signals: BTreeMap::new(),
-            beats: BeatEvidence {
-                state: BeatState::Never,
-                age_ms: None,
-                interval_ms: None,
-                authenticated: false,
-            },
-            witness: None,
-            probes: ProbeEvidence { state: ProbeState::Unknown, coverage: None, age_ms: None },
-            observer: ObserverEvidence { late_ms: 0, healthy: true },
-            instances: Vec::new(),
-        })
+        self.index.get(service).map(|index| self.wire(&self.services[*index], now))
     }
 
     /// Whether most services fell silent together.
     #[must_use]
     pub const fn mass_silence(&self) -> bool {
-        false
+        self.mass.is_on()
     }
 
     /// What is known of the collector itself.
     #[must_use]
-    pub const fn collector(&self, _now: Tick) -> CollectorView {
-        CollectorView { beats: BeatState::Never, age_ms: None, convicted: false }
+    pub fn collector(&self, now: Tick) -> CollectorView {
+        self.collector.view(now, self.sight.blind_until, &self.config)
     }
 }

@@ -101,3 +101,14 @@ fn memory_is_bounded_per_service_and_over_all() {
     assert_eq!(unsigned(&mut admission, "b"), Ok(()));
     assert_eq!(unsigned(&mut admission, "c"), Err(Refusal::TooManyServices));
 }
+
+#[test]
+fn the_place_of_an_instance_that_is_long_silent_goes_to_another() {
+    let mut admission = admission();
+    assert_eq!(local(&mut admission, &beat("old", "100", 1)), Ok(()));
+    for seq in 1..=32 {
+        assert_eq!(local(&mut admission, &beat("i", "100", seq)), Ok(()));
+    }
+    assert_eq!(local(&mut admission, &beat("new", "100", 1)), Ok(()));
+    assert_eq!(local(&mut admission, &beat("i", "100", 32)), Err(Refusal::Replayed));
+}

@@ -1,0 +1,243 @@
+//! One test per row of the table, and what holds for every evidence there is.
+
+use super::*;
+
+const FINE: Evidence = Evidence {
+    observer: Observer::Steady,
+    beats: Beats::Fresh,
+    telemetry: Telemetry::Fresh,
+    counts: Counts::Agree,
+    values: Values::Moving,
+    probes: Probes::Returning,
+    path: Path::Proven,
+};
+
+fn kind(evidence: Evidence) -> VerdictKind {
+    judge(&evidence).kind
+}
+
+/// Every evidence there is: 2·3·7·10·3·5·7 of them.
+fn all() -> Vec<Evidence> {
+    const OBSERVERS: [Observer; 3] = [Observer::Steady, Observer::Started, Observer::Blind];
+    const BEATS: [Beats; 7] = [
+        Beats::Never,
+        Beats::TooFew,
+        Beats::Fresh,
+        Beats::Short,
+        Beats::Leaving,
+        Beats::Hung,
+        Beats::Lost,
+    ];
+    const TELEMETRY: [Telemetry; 10] = [
+        Telemetry::Never,
+        Telemetry::Missing,
+        Telemetry::Fresh,
+        Telemetry::Quiet,
+        Telemetry::Due,
+        Telemetry::PartlySilent,
+        Telemetry::BlindInstance,
+        Telemetry::Silent,
+        Telemetry::PartlyMute,
+        Telemetry::Mute,
+    ];
+    const PROBES: [Probes; 5] =
+        [Probes::Unknown, Probes::Returning, Probes::Late, Probes::Lost, Probes::Wrong];
+    const PATHS: [Path; 7] = [
+        Path::Unproven,
+        Path::Proven,
+        Path::CollectorSick,
+        Path::Swallowed,
+        Path::ExporterStalled,
+        Path::BackendStalled,
+        Path::MassSilence,
+    ];
+    let mut all = Vec::new();
+    for observer in OBSERVERS {
+        for beats in BEATS {
+            for telemetry in TELEMETRY {
+                for counts in [Counts::Unproven, Counts::Agree, Counts::Short] {
+                    for values in [Values::Moving, Values::Standing] {
+                        for probes in PROBES {
+                            for path in PATHS {
+                                all.push(Evidence {
+                                    observer,
+                                    beats,
+                                    telemetry,
+                                    counts,
+                                    values,
+                                    probes,
+                                    path,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn fresh_beats_fresh_telemetry_agreeing_counts_and_returning_probes_are_live() {
+    assert_eq!(kind(FINE), VerdictKind::Live);
+    assert_eq!(judge(&FINE).stage, None);
+    assert_eq!(kind(Evidence { counts: Counts::Unproven, ..FINE }), VerdictKind::Live);
+}
+
+#[test]
+fn fresh_beats_that_prove_no_work_are_idle_if_probes_return() {
+    let quiet = Evidence { telemetry: Telemetry::Quiet, ..FINE };
+    assert_eq!(kind(quiet), VerdictKind::Idle);
+    for probes in [Probes::Unknown, Probes::Late, Probes::Lost] {
+        assert_eq!(kind(Evidence { probes, ..quiet }), VerdictKind::Unknown);
+    }
+}
+
+#[test]
+fn silent_telemetry_while_work_moves_is_the_recursive_crash() {
+    let silent = Evidence { telemetry: Telemetry::Silent, ..FINE };
+    assert_eq!(kind(silent), VerdictKind::TelemetryLost);
+    for probes in [Probes::Unknown, Probes::Late, Probes::Lost] {
+        assert_eq!(kind(Evidence { probes, ..silent }), VerdictKind::TelemetryLost);
+    }
+}
+
+#[test]
+fn some_signals_silent_while_work_moves_is_lossy() {
+    for telemetry in [Telemetry::PartlySilent, Telemetry::BlindInstance] {
+        assert_eq!(kind(Evidence { telemetry, ..FINE }), VerdictKind::Lossy);
+    }
+}
+
+#[test]
+fn counts_short_of_the_witness_are_lossy() {
+    assert_eq!(kind(Evidence { counts: Counts::Short, ..FINE }), VerdictKind::Lossy);
+}
+
+#[test]
+fn values_that_stand_still_while_work_moves_are_frozen_in_the_sdk() {
+    let frozen = judge(&Evidence { values: Values::Standing, ..FINE });
+    assert_eq!((frozen.kind, frozen.stage), (VerdictKind::Frozen, Some(Stage::Sdk)));
+}
+
+#[test]
+fn a_wrong_answer_of_a_probe_is_forged_whatever_else_looks_fine() {
+    for beats in [Beats::TooFew, Beats::Fresh, Beats::Short] {
+        let forged = Evidence { probes: Probes::Wrong, beats, ..FINE };
+        assert_eq!(kind(forged), VerdictKind::Forged);
+    }
+}
+
+#[test]
+fn lost_beats_beside_fresh_telemetry_are_a_lost_heartbeat() {
+    for beats in [Beats::Lost, Beats::Hung] {
+        let lost = judge(&Evidence { beats, ..FINE });
+        assert_eq!((lost.kind, lost.stage), (VerdictKind::HeartbeatLost, Some(Stage::Service)));
+    }
+}
+
+#[test]
+fn lost_beats_beside_silent_telemetry_are_down() {
+    for beats in [Beats::Lost, Beats::Hung] {
+        for telemetry in [Telemetry::Silent, Telemetry::Mute, Telemetry::Never, Telemetry::Quiet] {
+            assert_eq!(kind(Evidence { beats, telemetry, ..FINE }), VerdictKind::Down);
+        }
+    }
+}
+
+#[test]
+fn never_heard_too_little_heard_and_a_blind_observer_are_unknown() {
+    assert_eq!(kind(Evidence { beats: Beats::Never, ..FINE }), VerdictKind::Unknown);
+    assert_eq!(kind(Evidence { beats: Beats::TooFew, ..FINE }), VerdictKind::Unknown);
+    assert_eq!(kind(Evidence { telemetry: Telemetry::Never, ..FINE }), VerdictKind::Unknown);
+    assert_eq!(kind(Evidence { telemetry: Telemetry::Missing, ..FINE }), VerdictKind::Unknown);
+    for observer in [Observer::Started, Observer::Blind] {
+        let blind = judge(&Evidence { observer, ..FINE });
+        assert_eq!((blind.kind, blind.stage), (VerdictKind::Unknown, Some(Stage::Observer)));
+    }
+}
+
+#[test]
+fn silence_that_no_witness_explains_is_unknown_and_says_so() {
+    for telemetry in [Telemetry::Mute, Telemetry::PartlyMute] {
+        let mute = judge(&Evidence { telemetry, ..FINE });
+        assert_eq!((mute.kind, mute.why), (VerdictKind::Unknown, Why::NoWitness));
+    }
+}
+
+#[test]
+fn a_planned_stop_is_unknown_while_its_grace_runs() {
+    for telemetry in [Telemetry::Fresh, Telemetry::Silent, Telemetry::Mute] {
+        let leaving = Evidence { beats: Beats::Leaving, telemetry, ..FINE };
+        assert_eq!(kind(leaving), VerdictKind::Unknown);
+    }
+}
+
+#[test]
+fn too_few_instances_are_a_lost_heartbeat_unless_something_worse_is_known() {
+    let short = Evidence { beats: Beats::Short, ..FINE };
+    assert_eq!(kind(short), VerdictKind::HeartbeatLost);
+    let lost = Evidence { telemetry: Telemetry::Silent, ..short };
+    assert_eq!(kind(lost), VerdictKind::TelemetryLost);
+}
+
+#[test]
+fn the_stage_follows_from_where_the_path_is_proven() {
+    let stage = |path| judge(&Evidence { telemetry: Telemetry::Silent, path, ..FINE }).stage;
+    assert_eq!(stage(Path::Unproven), None);
+    assert_eq!(stage(Path::Proven), Some(Stage::Sdk));
+    assert_eq!(stage(Path::CollectorSick), Some(Stage::Collector));
+    assert_eq!(stage(Path::Swallowed), Some(Stage::Collector));
+    assert_eq!(stage(Path::ExporterStalled), Some(Stage::Exporter));
+    assert_eq!(stage(Path::BackendStalled), Some(Stage::Backend));
+    assert_eq!(stage(Path::MassSilence), Some(Stage::Observer));
+}
+
+#[test]
+fn live_needs_every_witness_to_speak_and_to_agree() {
+    for evidence in all() {
+        if kind(evidence) == VerdictKind::Live {
+            assert_eq!(evidence.observer, Observer::Steady);
+            assert_eq!(evidence.beats, Beats::Fresh);
+            assert_eq!(evidence.telemetry, Telemetry::Fresh);
+            assert_eq!(evidence.probes, Probes::Returning);
+            assert_eq!(evidence.values, Values::Moving);
+            assert_ne!(evidence.counts, Counts::Short);
+        }
+    }
+}
+
+#[test]
+fn nothing_but_unknown_is_said_by_a_watch_that_could_not_see() {
+    for evidence in all() {
+        if evidence.observer != Observer::Steady {
+            assert_eq!(kind(evidence), VerdictKind::Unknown);
+        }
+    }
+}
+
+#[test]
+fn telemetry_is_lost_only_where_work_is_proven_to_go_unanswered() {
+    for evidence in all() {
+        if kind(evidence) == VerdictKind::TelemetryLost {
+            assert_eq!(evidence.telemetry, Telemetry::Silent);
+            assert!(matches!(evidence.beats, Beats::Fresh | Beats::Short));
+        }
+    }
+}
+
+#[test]
+fn what_is_live_or_idle_has_no_stage_and_a_fault_at_the_observer_blames_no_service() {
+    for evidence in all() {
+        let opinion = judge(&evidence);
+        if matches!(opinion.kind, VerdictKind::Live | VerdictKind::Idle) {
+            assert_eq!(opinion.stage, None);
+        }
+        if evidence.path == Path::MassSilence {
+            let located = matches!(opinion.stage, Some(Stage::Collector))
+                && opinion.kind != VerdictKind::Forged;
+            assert!(!located, "{evidence:?} {opinion:?}");
+        }
+    }
+}

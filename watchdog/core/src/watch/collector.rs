@@ -1,0 +1,230 @@
+//! The collector itself: its own beat, the long poll, and when it is convicted.
+//!
+//! A collector that hangs makes everything behind it silent, so it is judged by what does not
+//! pass through its pipeline: its beat comes from a plain thread, and two witnesses must agree
+//! before it is restarted.
+//!
+//! | its beat | its token | probes | the tally | conviction |
+//! |---|---|---|---|---|
+//! | lost | | late or lost | any | `silent` |
+//! | lost | | any | fails | `silent` |
+//! | fresh | stands still | lost | any | `hung` |
+//! | fresh | moves | lost for 5 s | tells of no trouble at the backend | `drops` |
+//!
+//! Invariant: one start of the collector is convicted at most once.
+
+use crate::beat::BeatBody;
+use crate::detector::BeatBounds;
+use crate::judge::Probes;
+use crate::names::Boot;
+use crate::tally::Flow;
+use crate::tick::Tick;
+use crate::verdict::BeatState;
+use crate::watch::instance::InstanceWatch;
+use crate::watch::probes::ProbeLedger;
+use crate::watch::{Conviction, Reason, WatchConfig};
+
+/// So many polls in a row without an answer are a failing tally.
+const FAILURES: u32 = 2;
+
+/// What the collector tells of the way to the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Backend {
+    /// Nothing is known, or nothing is wrong.
+    Quiet,
+    /// Records wait and the backend takes none.
+    Stalled,
+    /// Records come in and are neither forwarded nor queued.
+    ExporterStalled,
+}
+
+/// What is known of the collector itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectorView {
+    pub beats: BeatState,
+    pub age_ms: Option<u64>,
+    /// Whether this start was convicted already.
+    pub convicted: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct CollectorWatch {
+    started: Option<(Boot, Tick)>,
+    convicted: bool,
+    beats: Option<InstanceWatch>,
+    tally_failures: u32,
+    flow: Option<Flow>,
+    /// Since when records wait without any being taken; `None` while none wait.
+    stalled_since: Option<Tick>,
+    /// Since when records come in and nothing goes on; `None` while it does.
+    swallowed_since: Option<Tick>,
+}
+
+impl CollectorWatch {
+    pub const fn new() -> Self {
+        Self {
+            started: None,
+            convicted: false,
+            beats: None,
+            tally_failures: 0,
+            flow: None,
+            stalled_since: None,
+            swallowed_since: None,
+        }
+    }
+
+    pub fn start(&mut self, boot: Boot, now: Tick) {
+        // Its first beat may have been faster than the news of its start.
+        if self.beats.as_ref().is_some_and(|beats| beats.boot != boot) {
+            self.beats = None;
+        }
+        self.started = Some((boot, now));
+        self.convicted = false;
+        self.tally_failures = 0;
+        self.flow = None;
+        self.stalled_since = None;
+        self.swallowed_since = None;
+    }
+
+    pub fn hear(&mut self, body: BeatBody, authenticated: bool, now: Tick, config: &WatchConfig) {
+        let bounds = Self::bounds(config);
+        match &mut self.beats {
+            Some(beats) => {
+                beats.hear(body, authenticated, now, &bounds, now);
+            }
+            None => self.beats = Some(InstanceWatch::new(body, authenticated, now)),
+        }
+    }
+
+    pub fn bounds(config: &WatchConfig) -> BeatBounds {
+        BeatBounds::new(config.collector_interval_ms, config)
+    }
+
+    pub fn read_flow(&mut self, flow: Flow, now: Tick) {
+        self.tally_failures = 0;
+        let before = self.flow.replace(flow);
+        let (Some(before), Some(flow)) = (before, &self.flow) else { return };
+        let forwarded = flow.forwarded > before.forwarded;
+        let waits = flow.backend && flow.queued > 0 && !forwarded;
+        self.stalled_since = waits.then(|| self.stalled_since.unwrap_or(now));
+        let received = flow.received > before.received;
+        let swallows = flow.backend && flow.queued == 0 && !forwarded;
+        self.swallowed_since = match self.swallowed_since {
+            Some(since) if swallows => Some(since),
+            None if swallows && received => Some(now),
+            Some(_) | None => None,
+        };
+    }
+
+    pub const fn fail_tally(&mut self) {
+        self.tally_failures = self.tally_failures.saturating_add(1);
+    }
+
+    pub const fn is_tally_failing(&self) -> bool {
+        self.tally_failures >= FAILURES
+    }
+
+    pub fn backend(&self, now: Tick, config: &WatchConfig) -> Backend {
+        let past = |since: Option<Tick>| {
+            since.is_some_and(|since| now.since_ms(since) > config.backend_stall_ms)
+        };
+        // What it said before it fell silent is no excuse for its silence.
+        if self.is_tally_failing() {
+            Backend::Quiet
+        } else if past(self.stalled_since) {
+            Backend::Stalled
+        } else if past(self.swallowed_since) {
+            Backend::ExporterStalled
+        } else {
+            Backend::Quiet
+        }
+    }
+
+    pub fn beat_state(&self, now: Tick, horizon: Tick, config: &WatchConfig) -> BeatState {
+        let bounds = Self::bounds(config);
+        match (&self.beats, &self.started) {
+            (Some(beats), started)
+                if started.as_ref().is_none_or(|(boot, _)| *boot == beats.boot) =>
+            {
+                beats.beat_state(now, horizon, &bounds, config.stuck_beats)
+            }
+            (_, Some((_, at))) if now.since_ms((*at).max(horizon)) > config.collector_start_ms => {
+                BeatState::Lost
+            }
+            (Some(_) | None, Some(_) | None) => BeatState::Never,
+        }
+    }
+
+    /// Whether its own beat or the poll say that it does not work.
+    pub fn is_sick(&self, now: Tick, horizon: Tick, config: &WatchConfig) -> bool {
+        match self.beat_state(now, horizon, config) {
+            BeatState::Suspect | BeatState::Lost | BeatState::Stuck => true,
+            BeatState::Fresh | BeatState::Never => self.is_tally_failing(),
+        }
+    }
+
+    pub fn view(&self, now: Tick, horizon: Tick, config: &WatchConfig) -> CollectorView {
+        let age_ms = self.beats.as_ref().map(|beats| now.since_ms(beats.detector.last()));
+        let beats = self.beat_state(now, horizon, config);
+        CollectorView { beats, age_ms, convicted: self.convicted }
+    }
+
+    /// The order to restart it, if two witnesses agree and it was not given for this start.
+    pub fn convict(
+        &mut self,
+        now: Tick,
+        horizon: Tick,
+        probes: &ProbeLedger,
+        config: &WatchConfig,
+    ) -> Option<(Boot, Conviction)> {
+        let (boot, _) = self.started.as_ref()?;
+        if self.convicted {
+            return None;
+        }
+        let state = probes.state(now, config);
+        let overdue = matches!(state, Probes::Late | Probes::Lost);
+        let lost = state == Probes::Lost;
+        let reason = match self.beat_state(now, horizon, config) {
+            BeatState::Lost if overdue || self.is_tally_failing() => Conviction::Silent,
+            BeatState::Stuck if lost => Conviction::Hung,
+            BeatState::Fresh if lost && self.swallows_probes(now, probes, config) => {
+                Conviction::Drops
+            }
+            BeatState::Fresh
+            | BeatState::Suspect
+            | BeatState::Lost
+            | BeatState::Stuck
+            | BeatState::Never => return None,
+        };
+        let boot = boot.clone();
+        self.convicted = true;
+        Some((boot, reason))
+    }
+
+    fn swallows_probes(&self, now: Tick, probes: &ProbeLedger, config: &WatchConfig) -> bool {
+        probes.waiting_ms(now).is_some_and(|ms| ms > config.drops_ms)
+            && self.backend(now, config) == Backend::Quiet
+            && self.stalled_since.is_none()
+    }
+
+    /// When what is known of it may change by time alone.
+    pub fn next_changes(
+        &self,
+        horizon: Tick,
+        config: &WatchConfig,
+    ) -> impl Iterator<Item = (Tick, Reason)> {
+        let beats = self.beats.as_ref().map(|b| b.next_changes(horizon, &Self::bounds(config)));
+        let start = self
+            .started
+            .as_ref()
+            .map(|(_, at)| (*at).max(horizon).plus_ms(config.collector_start_ms + 1));
+        let stall = |since: Option<Tick>| since.map(|at| at.plus_ms(config.backend_stall_ms + 1));
+        beats
+            .into_iter()
+            .flatten()
+            .chain(start)
+            .chain(stall(self.stalled_since))
+            .chain(stall(self.swallowed_since))
+            .map(|at| (at, Reason::Collector))
+    }
+}

@@ -1,0 +1,126 @@
+//! Work that the beats witnessed and no arrival has answered yet.
+//!
+//! A beat says "12 requests in the second before this". Their telemetry may have left before the
+//! beat came, so an arrival *within* that second may have carried them; only work that was
+//! certainly done after the last arrival makes silence a fault. It is certain when
+//!
+//! * a whole interval that grew lies after the last arrival: certain at the end of the interval;
+//! * work is steady and, spread evenly, [`CERTAIN`] requests fall after the last arrival: certain
+//!   at the moment of the last of these (the chance of none is e⁻⁵ < 1 % for random arrivals, and
+//!   a second period must pass in silence before anything follows from it).
+//!
+//! Invariant: an arrival answers everything before it and nothing after it.
+
+use crate::tick::Tick;
+use crate::watch::instance::Work;
+
+/// So many requests cannot all have been done before the last arrival.
+const CERTAIN: u64 = 5;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Debt {
+    /// Since when unanswered work is certain.
+    since: Option<Tick>,
+    /// From where the earliest growth that no arrival has answered may reach.
+    from: Option<Tick>,
+    /// Requests after the last arrival, work spread evenly.
+    pending: u64,
+    last: Option<Work>,
+}
+
+impl Debt {
+    pub const NONE: Self = Self { since: None, from: None, pending: 0, last: None };
+
+    /// Adds work; `answered` is the last arrival, or where the watch could last see.
+    pub fn add(&mut self, work: Work, answered: Tick) {
+        self.last = Some(work);
+        if work.to <= answered {
+            return;
+        }
+        let start = work.from.max(answered);
+        self.from = Some(self.from.map_or(start, |from| from.min(start)));
+        let span = work.to.since_ms(work.from).max(1);
+        let after = work.to.since_ms(start);
+        if work.from >= answered {
+            self.certain(work.to);
+        }
+        if work.steady {
+            let share = work.amount.saturating_mul(after) / span;
+            if self.pending < CERTAIN && self.pending + share >= CERTAIN {
+                let missing = CERTAIN - self.pending;
+                self.certain(start.plus_ms(missing.saturating_mul(span) / work.amount.max(1)));
+            }
+            self.pending = self.pending.saturating_add(share);
+        }
+    }
+
+    fn certain(&mut self, at: Tick) {
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+    }
+
+    /// An arrival at `at` answers the work before it.
+    pub fn answer(&mut self, at: Tick) {
+        let last = self.last.take();
+        *self = Self::NONE;
+        // The beat may have been heard before news of an arrival that is older than it.
+        if let Some(work) = last
+            && work.to > at
+        {
+            self.add(work, at);
+        }
+    }
+
+    /// Since when unanswered work is certain; `None` if it is not.
+    pub const fn since(&self) -> Option<Tick> {
+        self.since
+    }
+
+    /// Where the earliest unanswered work may have begun; `None` if none is known.
+    pub const fn from(&self) -> Option<Tick> {
+        self.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(from: u64, to: u64, amount: u64, steady: bool) -> Work {
+        Work { from: Tick(from), to: Tick(to), amount, steady }
+    }
+
+    #[test]
+    fn work_that_an_arrival_may_have_carried_is_no_debt() {
+        let mut debt = Debt::NONE;
+        debt.answer(Tick(900));
+        debt.add(work(0, 1_000, 1, false), Tick(900));
+        assert_eq!(debt.since(), None);
+        debt.add(work(1_000, 2_000, 1, false), Tick(900));
+        assert_eq!(debt.since(), Some(Tick(2_000)));
+    }
+
+    #[test]
+    fn steady_work_is_certain_before_its_beat_is_heard() {
+        let mut debt = Debt::NONE;
+        debt.add(work(0, 1_000, 100, true), Tick(200));
+        assert_eq!(debt.since(), Some(Tick(250)));
+    }
+
+    #[test]
+    fn a_burst_is_not_spread_evenly() {
+        let mut debt = Debt::NONE;
+        debt.add(work(0, 1_000, 100, false), Tick(200));
+        assert_eq!(debt.since(), None);
+    }
+
+    #[test]
+    fn an_arrival_answers_what_was_before_it_and_nothing_after_it() {
+        let mut debt = Debt::NONE;
+        debt.add(work(1_000, 2_000, 100, true), Tick(0));
+        debt.answer(Tick(2_000));
+        assert_eq!((debt.since(), debt.from()), (None, None));
+        debt.add(work(2_000, 3_000, 100, true), Tick(2_000));
+        debt.answer(Tick(2_500));
+        assert_eq!(debt.since(), Some(Tick(2_550)), "half of the work is after the arrival");
+    }
+}

@@ -1,0 +1,299 @@
+//! From what was heard of a service to what its witnesses say at one moment.
+//!
+//! Everything here is a question about a moment, so it can be asked for any `now` and changes
+//! nothing.
+//!
+//! Invariant: after the watch was blind, no witness counts as silent before it had its full time,
+//! and no verdict is drawn before each has spoken or had it.
+
+use crate::judge::{Beats, Counts, Evidence, Observer, Path, Probes, Telemetry, Values};
+use crate::tick::Tick;
+use crate::verdict::BeatState;
+use crate::watch::WatchConfig;
+use crate::watch::collector::Backend;
+use crate::watch::instance::InstanceWatch;
+use crate::watch::probes::ProbeLedger;
+use crate::watch::service::{ServiceWatch, Sight};
+use crate::watch::share::Comparison;
+use crate::watch::stream::{Moment, Reading, is_blind};
+
+/// What is true for all services at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct World<'a> {
+    pub now: Tick,
+    pub sight: Sight,
+    pub probe_state: Probes,
+    pub probes: &'a ProbeLedger,
+    pub collector_sick: bool,
+    pub backend: Backend,
+    pub mass_silence: bool,
+    pub config: &'a WatchConfig,
+}
+
+impl ServiceWatch {
+    pub fn evidence(&self, world: &World<'_>) -> Evidence {
+        let moment = self.moment(world);
+        let readings = self.readings(&moment);
+        let telemetry = self.telemetry(readings, world, &moment);
+        let standing = self.streams.iter().any(|stream| stream.expected && stream.is_standing());
+        Evidence {
+            observer: self.observer(world),
+            beats: self.beats(world),
+            telemetry,
+            counts: self.comparison(world).map_or(Counts::Unproven, |compared| compared.counts),
+            values: if standing { Values::Standing } else { Values::Moving },
+            probes: world.probe_state,
+            path: self.path(world),
+        }
+    }
+
+    pub fn state_of(&self, instance: &InstanceWatch, world: &World<'_>) -> BeatState {
+        let stuck = world.config.stuck_beats;
+        instance.beat_state(world.now, world.sight.blind_until, &self.contract.bounds, stuck)
+    }
+
+    /// Instances whose beats are fresh.
+    fn fresh<'a>(&'a self, world: &'a World<'_>) -> impl Iterator<Item = &'a InstanceWatch> {
+        self.instances.values().filter(|i| self.state_of(i, world) == BeatState::Fresh)
+    }
+
+    pub fn moment(&self, world: &World<'_>) -> Moment {
+        let config = world.config;
+        let bounds = &self.contract.bounds;
+        let (mut counted, mut punctual, mut any) = (true, false, false);
+        for instance in self.fresh(world) {
+            any = true;
+            counted &= instance.requests().is_some();
+            punctual |= instance.is_punctual(world.now, bounds, config.slack_ms);
+        }
+        Moment {
+            now: world.now,
+            blind_until: self.blind_until(world.sight),
+            known_since: world.sight.known_since,
+            contract_ms: bounds.interval_ms,
+            slack_ms: config.slack_ms,
+            idle_after_ms: config.idle_after_ms,
+            counted: any && counted,
+            punctual,
+        }
+    }
+
+    pub fn readings(&self, moment: &Moment) -> [Reading; 3] {
+        self.streams.each_ref().map(|stream| stream.reading(moment))
+    }
+
+    fn observer(&self, world: &World<'_>) -> Observer {
+        if self.is_settled(world) {
+            Observer::Steady
+        } else if world.sight.started {
+            Observer::Started
+        } else {
+            Observer::Blind
+        }
+    }
+
+    /// Whether, since the watch could see, each witness has spoken or had its full time.
+    fn is_settled(&self, world: &World<'_>) -> bool {
+        let from = world.sight.blind_until;
+        let seen_ms = world.now.since_ms(from);
+        let beats = self.instances.values().any(|i| i.beats > 0 && i.detector.last() >= from)
+            || seen_ms > self.contract.bounds.suspect_max_ms();
+        let arrived = |at: Option<Tick>| at.is_some_and(|at| at >= from);
+        let telemetry = self.streams.iter().any(|stream| arrived(stream.last_arrival))
+            || self.shortest_limit_ms(world.config).is_none_or(|limit| seen_ms > limit);
+        beats && telemetry && seen_ms >= self.contract.bounds.interval_ms
+    }
+
+    /// The time after which the fastest of its signals is silent; `None` if none ever arrived.
+    fn shortest_limit_ms(&self, config: &WatchConfig) -> Option<u64> {
+        let contract_ms = self.contract.bounds.interval_ms;
+        let heard = self.streams.iter().filter(|stream| stream.last_arrival.is_some());
+        heard.map(|stream| 2 * stream.period_ms(contract_ms) + config.slack_ms).min()
+    }
+
+    fn beats(&self, world: &World<'_>) -> Beats {
+        if self.instances.is_empty() {
+            return Beats::Never;
+        }
+        let wanted = self.contract.instances_min;
+        let fresh = self.fresh(world).count();
+        let progressing = self.fresh(world).filter(|instance| instance.beats >= 2).count();
+        if progressing >= wanted {
+            return Beats::Fresh;
+        }
+        if fresh >= wanted {
+            return Beats::TooFew;
+        }
+        if fresh > 0 {
+            return Beats::Short;
+        }
+        if self.instances.values().any(|instance| self.is_in_grace(instance, world.now)) {
+            return Beats::Leaving;
+        }
+        let stuck = |instance| self.state_of(instance, world) == BeatState::Stuck;
+        if self.instances.values().any(stuck) { Beats::Hung } else { Beats::Lost }
+    }
+
+    fn is_in_grace(&self, instance: &InstanceWatch, now: Tick) -> bool {
+        instance.leaving.is_some_and(|at| now.since_ms(at) <= self.contract.restart_grace_ms)
+    }
+
+    /// The best beat state of its instances, for show.
+    pub fn beat_state(&self, world: &World<'_>) -> BeatState {
+        let states = self.instances.values().map(|instance| self.state_of(instance, world));
+        let rank = |state: &BeatState| match state {
+            BeatState::Fresh => 0,
+            BeatState::Suspect => 1,
+            BeatState::Stuck => 2,
+            BeatState::Lost => 3,
+            BeatState::Never => 4,
+        };
+        states.min_by_key(rank).unwrap_or(BeatState::Never)
+    }
+
+    fn telemetry(&self, readings: [Reading; 3], world: &World<'_>, moment: &Moment) -> Telemetry {
+        let named = self.streams.iter().any(|stream| stream.expected);
+        let mut seen = Seen::default();
+        for (stream, reading) in self.streams.iter().zip(readings) {
+            // Until it is known what must arrive, what has arrived speaks for the service.
+            let speaks = if named { stream.expected } else { reading != Reading::Never };
+            if speaks {
+                seen.add(reading);
+            }
+        }
+        let together = seen.together(named);
+        if together == Telemetry::Fresh && self.has_blind_instance(world, moment) {
+            Telemetry::BlindInstance
+        } else {
+            together
+        }
+    }
+
+    fn has_blind_instance(&self, world: &World<'_>, moment: &Moment) -> bool {
+        if self.instances.len() < 2 {
+            return false;
+        }
+        let bounds = &self.contract.bounds;
+        self.fresh(world).any(|instance| {
+            let punctual = instance.is_punctual(world.now, bounds, world.config.slack_ms);
+            let moment = Moment { punctual, ..*moment };
+            let own = instance.debts.iter().zip(instance.arrivals);
+            self.streams
+                .iter()
+                .zip(own)
+                .any(|(s, (debt, last))| s.expected && is_blind(s, debt, last, &moment))
+        })
+    }
+
+    pub fn comparison(&self, world: &World<'_>) -> Option<Comparison> {
+        let counted = self.fresh(world).any(|instance| instance.requests().is_some());
+        let bounds = self.share_bounds(world.config);
+        counted.then(|| self.share.compare(world.now, self.totals, &bounds)).flatten()
+    }
+
+    fn path(&self, world: &World<'_>) -> Path {
+        let last = self.streams.iter().filter_map(|stream| stream.last_arrival).max();
+        let overdue = matches!(world.probe_state, Probes::Late | Probes::Lost);
+        match world.backend {
+            _ if world.mass_silence => Path::MassSilence,
+            _ if world.collector_sick => Path::CollectorSick,
+            Backend::Stalled if overdue => Path::BackendStalled,
+            Backend::ExporterStalled if overdue => Path::ExporterStalled,
+            Backend::Quiet if overdue => Path::Swallowed,
+            Backend::Quiet | Backend::Stalled | Backend::ExporterStalled => match last {
+                Some(last) if world.probes.is_proven_since(last) => Path::Proven,
+                Some(_) | None => Path::Unproven,
+            },
+        }
+    }
+
+    /// The first time after `now` at which the verdict may change by time alone.
+    pub fn next_check(&self, world: &World<'_>) -> Option<Tick> {
+        let now = world.now;
+        let horizon = world.sight.blind_until;
+        let bounds = &self.contract.bounds;
+        let moment = self.moment(world);
+        let mut next: Option<Tick> = None;
+        let mut consider = |at: Tick| {
+            if at > now {
+                next = Some(next.map_or(at, |first| first.min(at)));
+            }
+        };
+        for instance in self.instances.values() {
+            instance.next_changes(horizon, bounds).into_iter().for_each(&mut consider);
+            if let Some(at) = instance.leaving {
+                consider(at.plus_ms(self.contract.restart_grace_ms + 1));
+            }
+        }
+        for stream in &self.streams {
+            stream.next_changes(&moment).into_iter().flatten().for_each(&mut consider);
+        }
+        self.next_blind(&moment).for_each(&mut consider);
+        consider(horizon.plus_ms(bounds.interval_ms));
+        consider(horizon.plus_ms(bounds.suspect_max_ms() + 1));
+        if let Some(limit_ms) = self.shortest_limit_ms(world.config) {
+            consider(horizon.plus_ms(limit_ms + 1));
+        }
+        next
+    }
+
+    /// When an instance may turn out to be blind.
+    fn next_blind<'a>(&'a self, moment: &'a Moment) -> impl Iterator<Item = Tick> + 'a {
+        let many = self.instances.len() >= 2;
+        self.instances.values().filter(move |_| many).flat_map(move |instance| {
+            let own = instance.debts.iter().zip(instance.arrivals);
+            self.streams.iter().zip(own).filter_map(move |(stream, (debt, last))| {
+                let period_ms = stream.period_ms(moment.contract_ms);
+                let from = last?.max(moment.blind_until);
+                let quiet = from.plus_ms(2 * period_ms + moment.slack_ms + 1);
+                let due = debt.since()?.max(from).plus_ms(period_ms + moment.slack_ms + 1);
+                Some(quiet.max(due))
+            })
+        })
+    }
+}
+
+/// The readings of several signals, put together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    never: bool,
+    fresh: bool,
+    quiet: bool,
+    due: bool,
+    silent: bool,
+    mute: bool,
+}
+
+impl Seen {
+    const fn add(&mut self, reading: Reading) {
+        match reading {
+            Reading::Never => self.never = true,
+            Reading::Fresh | Reading::Late => self.fresh = true,
+            Reading::Quiet => self.quiet = true,
+            Reading::Due => self.due = true,
+            Reading::Silent => self.silent = true,
+            Reading::Mute => self.mute = true,
+        }
+    }
+
+    /// `named`: it is known what must arrive, so that one silent signal is a loss. Until then one
+    /// that is fresh speaks for all.
+    const fn together(self, named: bool) -> Telemetry {
+        let counts = named || !self.fresh;
+        if self.silent && counts {
+            if self.fresh { Telemetry::PartlySilent } else { Telemetry::Silent }
+        } else if self.mute && counts {
+            if self.fresh { Telemetry::PartlyMute } else { Telemetry::Mute }
+        } else if self.never {
+            if self.fresh || self.quiet || self.due { Telemetry::Missing } else { Telemetry::Never }
+        } else if self.due && counts {
+            Telemetry::Due
+        } else if self.quiet && counts {
+            Telemetry::Quiet
+        } else if self.fresh {
+            Telemetry::Fresh
+        } else {
+            Telemetry::Never
+        }
+    }
+}

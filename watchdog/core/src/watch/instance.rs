@@ -1,0 +1,177 @@
+//! One instance of a service: its beats, its progress token and its work counter.
+//!
+//! Invariant: a work counter is compared only within one boot. The first beat of a boot gives a
+//! base, not work: what was done before it was not witnessed.
+
+use crate::beat::{BeatBody, Token};
+use crate::detector::{BeatBounds, Detector};
+use crate::names::{Boot, Revision};
+use crate::tick::Tick;
+use crate::verdict::BeatState;
+use crate::watch::debt::Debt;
+
+/// Work that one beat witnessed: `amount` requests in `(from, to]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Work {
+    pub from: Tick,
+    pub to: Tick,
+    pub amount: u64,
+    /// The beats before it showed about as much, so that it may be taken as spread evenly.
+    pub steady: bool,
+}
+
+/// What a beat changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A new boot of the instance: the older one is gone, and its debts with it.
+    NewBoot,
+    SameBoot {
+        work: Option<Work>,
+    },
+}
+
+/// What is known of one instance.
+#[derive(Debug, Clone)]
+pub(super) struct InstanceWatch {
+    pub boot: Boot,
+    pub revision: Option<Revision>,
+    pub authenticated: bool,
+    /// When a planned stop was announced, if it was.
+    pub leaving: Option<Tick>,
+    /// Beats of this boot since the watch could last see.
+    pub beats: u32,
+    pub detector: Detector,
+    seq: u64,
+    token: Token,
+    /// Beats in a row that carried `token`.
+    same_token: u32,
+    requests: Option<u64>,
+    /// The last growths of the counter, newest first, to tell steady work from bursts.
+    growths: [u64; 3],
+    /// Work of this instance that no arrival of its own has answered, by signal.
+    pub debts: [Debt; 3],
+    /// Last arrivals under this instance's own name, by signal.
+    pub arrivals: [Option<Tick>; 3],
+}
+
+impl InstanceWatch {
+    pub fn new(body: BeatBody, authenticated: bool, now: Tick) -> Self {
+        Self {
+            boot: body.boot,
+            revision: body.revision,
+            authenticated,
+            leaving: body.leaving.then_some(now),
+            beats: 1,
+            detector: Detector::new(now),
+            seq: body.seq,
+            token: body.token,
+            same_token: 1,
+            requests: body.requests,
+            growths: [0; 3],
+            debts: [Debt::NONE; 3],
+            arrivals: [None; 3],
+        }
+    }
+
+    /// Takes in a beat that was admitted. Silence before `blind_until` does not count.
+    pub fn hear(
+        &mut self,
+        body: BeatBody,
+        authed: bool,
+        now: Tick,
+        bounds: &BeatBounds,
+        blind_until: Tick,
+    ) -> Heard {
+        if body.boot != self.boot {
+            let arrivals = self.arrivals;
+            *self = Self { arrivals, ..Self::new(body, authed, now) };
+            return Heard::NewBoot;
+        }
+        let from = self.detector.last();
+        let steps = body.seq.saturating_sub(self.seq);
+        self.detector.beat(now, steps, bounds);
+        self.seq = body.seq;
+        self.authenticated = authed;
+        self.beats = self.beats.saturating_add(1);
+        if body.revision.is_some() {
+            self.revision = body.revision;
+        }
+        if body.leaving && self.leaving.is_none() {
+            self.leaving = Some(now);
+        }
+        if body.token == self.token {
+            self.same_token = self.same_token.saturating_add(1);
+        } else {
+            self.token = body.token;
+            self.same_token = 1;
+        }
+        let work = self.work(body.requests, from, now);
+        if let Some(work) = work {
+            for (debt, last) in self.debts.iter_mut().zip(self.arrivals) {
+                debt.add(work, last.map_or(blind_until, |last| last.max(blind_until)));
+            }
+        }
+        Heard::SameBoot { work }
+    }
+
+    fn work(&mut self, requests: Option<u64>, from: Tick, to: Tick) -> Option<Work> {
+        let after = requests?;
+        let before = self.requests.replace(after)?;
+        // A counter that fell within one boot is a new base.
+        let amount = after.checked_sub(before)?;
+        if amount > 0 {
+            return Some(self.worked(from, to, amount));
+        }
+        self.growths.rotate_right(1);
+        self.growths[0] = 0;
+        None
+    }
+
+    fn worked(&mut self, from: Tick, to: Tick, amount: u64) -> Work {
+        let most = self.growths.into_iter().max().unwrap_or(amount).max(amount);
+        let least = self.growths.into_iter().min().unwrap_or(amount).min(amount);
+        self.growths.rotate_right(1);
+        self.growths[0] = amount;
+        Work { from, to, amount, steady: least > 0 && least >= most / 4 }
+    }
+
+    /// The counter as last told; `None` if this instance tells none.
+    pub const fn requests(&self) -> Option<u64> {
+        self.requests
+    }
+
+    /// What its beats say at `now`. Silence from before `horizon`, when the watch itself was
+    /// blind, does not count.
+    pub fn beat_state(
+        &self,
+        now: Tick,
+        horizon: Tick,
+        bounds: &BeatBounds,
+        stuck: u32,
+    ) -> BeatState {
+        let silent_ms = now.since_ms(self.detector.last().max(horizon));
+        if silent_ms > bounds.convict_ms {
+            BeatState::Lost
+        } else if silent_ms > self.detector.suspect_after_ms(bounds) {
+            BeatState::Suspect
+        } else if self.same_token >= stuck {
+            BeatState::Stuck
+        } else {
+            BeatState::Fresh
+        }
+    }
+
+    /// Whether its next beat is not overdue at `now`, so that it certainly runs.
+    pub fn is_punctual(&self, now: Tick, bounds: &BeatBounds, slack_ms: u64) -> bool {
+        now.since_ms(self.detector.last()) <= bounds.interval_ms + slack_ms / 2
+    }
+
+    /// When its beat state may change by time alone.
+    pub fn next_changes(&self, horizon: Tick, bounds: &BeatBounds) -> [Tick; 2] {
+        let from = self.detector.last().max(horizon);
+        [
+            from.plus_ms(self.detector.suspect_after_ms(bounds) + 1),
+            from.plus_ms(bounds.convict_ms + 1),
+        ]
+    }
+}

@@ -1,0 +1,141 @@
+//! The period of one stream of telemetry: how long a healthy exporter may take.
+//!
+//! Until it is learnt, the default of OpenTelemetry's batch exporters holds: 5 s for traces, 1 s
+//! for logs, 60 s for metrics. It is learnt while the service is live and then held: an exporter
+//! that slows down step by step must be caught, not followed. A stream that has become clearly
+//! faster is followed at once.
+//!
+//! Invariant: a held period never grows, and stays between [`PERIOD_MS_MIN`] and
+//! [`PERIOD_MS_MAX`].
+
+use crate::tally::Signal;
+
+pub(super) const PERIOD_MS_MIN: u64 = 50;
+pub(super) const PERIOD_MS_MAX: u64 = 65_000;
+/// Fewer gaps than this are no habit.
+pub(super) const SAMPLES_MIN: u32 = 3;
+/// So many gaps in a row, all below half of what is held, are a new habit.
+const FASTER_SAMPLES: u32 = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Learning; `longest_ms` is `None` before the first sample.
+    Settling { samples: u32, longest_ms: Option<u64> },
+    /// Learnt. `recent` counts the samples since the last look, `longest_ms` is their longest.
+    Held { period_ms: u64, recent: u32, longest_ms: u64 },
+}
+
+impl Pace {
+    pub const fn new() -> Self {
+        Self::Settling { samples: 0, longest_ms: None }
+    }
+
+    /// One gap between work or arrival and the arrival after it, seen while the service was live.
+    pub fn note(&mut self, gap_ms: u64) {
+        match self {
+            Self::Settling { samples, longest_ms } => {
+                *samples = samples.saturating_add(1);
+                *longest_ms = Some(longest_ms.map_or(gap_ms, |longest| longest.max(gap_ms)));
+            }
+            Self::Held { period_ms, recent, longest_ms } => {
+                *recent += 1;
+                *longest_ms = (*longest_ms).max(gap_ms);
+                if *recent >= FASTER_SAMPLES {
+                    if *longest_ms < *period_ms / 2 {
+                        // A quarter more than seen: sixteen gaps need not hold the longest one.
+                        *period_ms = (*longest_ms * 5 / 4).max(PERIOD_MS_MIN);
+                    }
+                    (*recent, *longest_ms) = (0, 0);
+                }
+            }
+        }
+    }
+
+    /// Holds what was learnt, if there was enough of it. Says whether the pace is held.
+    pub fn hold(&mut self) -> bool {
+        if let Self::Settling { samples, longest_ms: Some(longest_ms) } = *self
+            && samples >= SAMPLES_MIN
+        {
+            let period_ms = longest_ms.clamp(PERIOD_MS_MIN, PERIOD_MS_MAX);
+            *self = Self::Held { period_ms, recent: 0, longest_ms: 0 };
+        }
+        matches!(self, Self::Held { .. })
+    }
+
+    /// The learnt period in milliseconds; `None` while it is not held.
+    pub const fn learnt_ms(&self) -> Option<u64> {
+        match self {
+            Self::Settling { .. } => None,
+            Self::Held { period_ms, .. } => Some(*period_ms),
+        }
+    }
+
+    /// The period that silence is measured by: the larger of contract and cadence.
+    pub fn period_ms(&self, signal: Signal, contract_ms: u64) -> u64 {
+        let pace_ms = match *self {
+            Self::Settling { longest_ms, .. } => {
+                let usual = usual_ms(signal);
+                longest_ms.map_or(usual, |longest| longest.clamp(usual, PERIOD_MS_MAX))
+            }
+            Self::Held { period_ms, .. } => period_ms,
+        };
+        pace_ms.max(contract_ms)
+    }
+}
+
+/// What OpenTelemetry's SDKs do unless they are told otherwise.
+const fn usual_ms(signal: Signal) -> u64 {
+    match signal {
+        Signal::Traces => 5_000,
+        Signal::Metrics => 60_000,
+        Signal::Logs => 1_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(gap_ms: u64) -> Pace {
+        let mut pace = Pace::new();
+        (0..SAMPLES_MIN).for_each(|_| pace.note(gap_ms));
+        assert!(pace.hold());
+        pace
+    }
+
+    #[test]
+    fn the_usual_period_holds_until_one_is_learnt() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.period_ms(Signal::Traces, 1_000), 5_000);
+        pace.note(200);
+        pace.note(200);
+        assert!(!pace.hold(), "two gaps are no habit");
+        assert_eq!(pace.period_ms(Signal::Traces, 1_000), 5_000);
+        pace.note(200);
+        assert!(pace.hold());
+        assert_eq!(pace.period_ms(Signal::Traces, 100), 200);
+        assert_eq!(pace.period_ms(Signal::Traces, 1_000), 1_000, "the contract is the floor");
+    }
+
+    #[test]
+    fn an_exporter_that_slows_down_step_by_step_is_not_followed() {
+        let mut pace = held(200);
+        for gap in (200..2_000).step_by(10) {
+            pace.note(gap);
+        }
+        assert_eq!(pace.learnt_ms(), Some(200));
+    }
+
+    #[test]
+    fn an_exporter_that_has_become_faster_is_followed() {
+        let mut pace = held(5_000);
+        (0..FASTER_SAMPLES).for_each(|_| pace.note(200));
+        assert_eq!(pace.learnt_ms(), Some(250));
+    }
+
+    #[test]
+    fn a_period_stays_within_its_bounds() {
+        assert_eq!(held(1).learnt_ms(), Some(PERIOD_MS_MIN));
+        assert_eq!(held(100_000).learnt_ms(), Some(PERIOD_MS_MAX));
+    }
+}

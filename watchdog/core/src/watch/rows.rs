@@ -1,0 +1,143 @@
+//! The last tally row of each instance and revision, to tell what is new in the next.
+//!
+//! Counts in a page are cumulative since the collector's boot, so a page that is lost loses
+//! nothing, and a new boot means that all of a row is new.
+//!
+//! Invariant: what is counted once is not counted again, and what was there before the watch knew
+//! of it is a base and not an arrival.
+
+use std::collections::BTreeMap;
+
+use crate::names::{Instance, Revision};
+use crate::tally::{Signal, SignalTally, TallyRow};
+use crate::tick::Tick;
+
+/// Most rows that are kept per service; the one that was silent longest makes room.
+const ROWS_MAX: usize = 1_024;
+
+/// How a page relates to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageContext {
+    pub now: Tick,
+    /// Counts the boots of the collector.
+    pub epoch: u64,
+    /// The first page of this watch: its rows are a base.
+    pub is_base: bool,
+    /// The page before it was read without trouble, so that gaps between arrivals are true.
+    pub is_seamless: bool,
+}
+
+/// What is new for one signal of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Growth {
+    pub signal: Signal,
+    /// When its last arrival was.
+    pub at: Tick,
+    pub arrivals: u64,
+    pub records: u64,
+    pub changes: u64,
+    pub gap_ms: Option<u64>,
+}
+
+/// What is new in one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RowGrowth {
+    pub signals: [Option<Growth>; 3],
+    /// New requests and errors; `None` if the row tells none.
+    pub red: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    arrivals: u64,
+    records: u64,
+    changes: u64,
+    at: Tick,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    epoch: u64,
+    touched: Tick,
+    signals: [Option<Seen>; 3],
+    red: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rows {
+    rows: BTreeMap<(Option<Instance>, Option<Revision>), Row>,
+}
+
+impl Rows {
+    pub fn take(&mut self, tally: &TallyRow, page: PageContext) -> RowGrowth {
+        let key = (tally.instance.clone(), tally.revision.clone());
+        let before = self.rows.get(&key).copied().filter(|row| row.epoch == page.epoch);
+        if before.is_none() && !self.rows.contains_key(&key) {
+            self.make_room();
+        }
+        let mut signals = [None; 3];
+        let mut seen = [None; 3];
+        for (index, signal) in Signal::ALL.into_iter().enumerate() {
+            let old = before.and_then(|row| row.signals[index]);
+            let Some(counts) = tally.signal(signal) else {
+                seen[index] = old;
+                continue;
+            };
+            let (growth, now_seen) = grown(signal, counts, old, page);
+            signals[index] = Some(growth);
+            seen[index] = Some(now_seen);
+        }
+        let red_before = before.and_then(|row| row.red);
+        let red_now = tally.red.as_ref().map(|red| (red.requests, red.errors));
+        let red = match (red_before, red_now) {
+            (_, None) => None,
+            (None, Some(new)) => Some(new),
+            (Some(old), Some(new)) => {
+                Some((new.0.saturating_sub(old.0), new.1.saturating_sub(old.1)))
+            }
+        };
+        let row = Row {
+            epoch: page.epoch,
+            touched: page.now,
+            signals: seen,
+            red: red_now.or(red_before),
+        };
+        self.rows.insert(key, row);
+        RowGrowth { signals, red }
+    }
+
+    fn make_room(&mut self) {
+        if self.rows.len() < ROWS_MAX {
+            return;
+        }
+        let oldest = self.rows.iter().min_by_key(|(_, row)| row.touched);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.rows.remove(&key);
+        }
+    }
+}
+
+fn grown(
+    signal: Signal,
+    counts: &SignalTally,
+    old: Option<Seen>,
+    page: PageContext,
+) -> (Growth, Seen) {
+    let at = page.now.minus_ms(counts.last_age_ms);
+    // Nothing before in this boot: all of it is new.
+    let base = old.map_or((0, 0, 0), |old| (old.arrivals, old.records, old.changes));
+    let growth = Growth {
+        signal,
+        at,
+        arrivals: if page.is_base { 0 } else { counts.arrivals.saturating_sub(base.0) },
+        records: counts.records.saturating_sub(base.1),
+        changes: if page.is_base { 0 } else { counts.changes.saturating_sub(base.2) },
+        gap_ms: old.filter(|_| page.is_seamless).map(|old| at.since_ms(old.at)),
+    };
+    let Growth { arrivals: new, .. } = growth;
+    // The age is rounded, so an arrival that is not new may seem to have moved a little.
+    let at = if new == 0 { old.map_or(at, |old| old.at) } else { at };
+    let seen =
+        Seen { arrivals: counts.arrivals, records: counts.records, changes: counts.changes, at };
+    (growth, seen)
+}

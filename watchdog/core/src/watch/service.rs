@@ -1,0 +1,276 @@
+//! One service: what was heard of it, and what it owes.
+//!
+//! This file takes facts in; [`super::evidence`] reads them.
+//!
+//! Invariant: facts only accumulate here. Whether something is silent is a question about a
+//! moment, and is asked with `now` in hand.
+
+use std::collections::BTreeMap;
+
+use crate::beat::BeatBody;
+use crate::detector::BeatBounds;
+use crate::judge::Opinion;
+use crate::names::{Environment, Instance, Service};
+use crate::tally::{Signal, TallyRow};
+use crate::tick::Tick;
+use crate::verdict::{BeatState, VerdictKind};
+use crate::watch::instance::{Heard, InstanceWatch, Work};
+use crate::watch::revisions::{Revisions, grow};
+use crate::watch::rows::{Growth, PageContext, Rows};
+use crate::watch::share::{Share, ShareBounds, Totals};
+use crate::watch::stream::{Arrival, Reading, Stream};
+use crate::watch::{ExpectedService, WatchConfig};
+
+/// The first live dwell may take this many times `learn_ms`, for exporters that are slow.
+const DWELLS: u64 = 10;
+
+/// What is expected of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Contract {
+    pub bounds: BeatBounds,
+    pub instances_min: usize,
+    pub restart_grace_ms: u64,
+    /// The configuration names the signals, so that none is learnt.
+    pub signals_named: bool,
+}
+
+/// Since when the watch can see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// Silence before this does not count.
+    pub blind_until: Tick,
+    /// Signs of life before this do not count.
+    pub known_since: Tick,
+    /// Whether it is a start and not a gap.
+    pub started: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ServiceWatch {
+    pub service: Service,
+    pub environment: Environment,
+    pub contract: Contract,
+    pub instances: BTreeMap<Instance, InstanceWatch>,
+    pub streams: [Stream; 3],
+    pub rows: Rows,
+    pub revisions: Revisions,
+    pub share: Share,
+    pub totals: Totals,
+    /// When the work counter last grew.
+    pub last_work: Option<Tick>,
+    /// When the only process was last replaced: its debts went with it.
+    pub restarted: Option<Tick>,
+    pub first_live: Option<Tick>,
+    pub opinion: Opinion,
+    pub since: Tick,
+    /// The entry of this service in the queue of deadlines.
+    pub queued: Option<Tick>,
+}
+
+impl ServiceWatch {
+    pub fn new(expected: ExpectedService, opinion: Opinion, now: Tick, c: &WatchConfig) -> Self {
+        let interval_ms = expected.beat_interval_ms.unwrap_or(c.beat_interval_ms);
+        let expects =
+            |signal| expected.expect.as_ref().is_some_and(|signals| signals.contains(&signal));
+        let instances_min = expected.instances_min.map_or(1, |n| n.max(1));
+        let contract = Contract {
+            bounds: BeatBounds::new(interval_ms, c),
+            instances_min: usize::try_from(instances_min).unwrap_or(usize::MAX),
+            restart_grace_ms: expected.restart_grace_ms.unwrap_or(c.restart_grace_ms),
+            signals_named: expected.expect.as_ref().is_some_and(|signals| !signals.is_empty()),
+        };
+        Self {
+            streams: Signal::ALL.map(|signal| Stream::new(signal, expects(signal))),
+            service: expected.service,
+            environment: expected.environment,
+            contract,
+            instances: BTreeMap::new(),
+            rows: Rows::default(),
+            revisions: Revisions::default(),
+            share: Share::default(),
+            totals: Totals { work: 0, requests: 0, spans: 0 },
+            last_work: None,
+            restarted: None,
+            first_live: None,
+            opinion,
+            since: now,
+            queued: None,
+        }
+    }
+
+    /// Takes in a beat that was admitted.
+    pub fn hear(&mut self, body: BeatBody, authed: bool, now: Tick, s: Sight, c: &WatchConfig) {
+        let bounds = self.contract.bounds;
+        let revision = body.revision.clone();
+        let requests = body.requests;
+        let blind_until = self.blind_until(s);
+        let heard = match self.instances.get_mut(&body.instance) {
+            Some(instance) => instance.hear(body, authed, now, &bounds, blind_until),
+            None => {
+                self.make_room(now, c);
+                if self.instances.len() >= c.instances_max {
+                    return;
+                }
+                let name = body.instance.clone();
+                self.instances.insert(name, InstanceWatch::new(body, authed, now));
+                Heard::NewBoot
+            }
+        };
+        let witnessed = match heard {
+            Heard::NewBoot => {
+                self.take_over(now, s, c);
+                requests
+            }
+            Heard::SameBoot { work: Some(work) } => {
+                self.work(work, now, blind_until);
+                Some(work.amount)
+            }
+            Heard::SameBoot { work: None } => None,
+        };
+        if let (Some(revision), Some(witnessed)) = (revision, witnessed) {
+            grow(&mut self.revisions.touch(&revision, now).witnessed, witnessed);
+        }
+        let live = self.opinion.kind == VerdictKind::Live;
+        let bounds = self.share_bounds(c);
+        self.share.note(now, self.totals, live && self.is_pace_held(), &bounds);
+    }
+
+    /// A process came up. If it is the only one, what the one before owed went with it.
+    fn take_over(&mut self, now: Tick, sight: Sight, config: &WatchConfig) {
+        self.share.reopen();
+        let beating = self.instances.values().filter(|instance| {
+            let bounds = &self.contract.bounds;
+            let state = instance.beat_state(now, sight.blind_until, bounds, config.stuck_beats);
+            state == BeatState::Fresh && instance.leaving.is_none()
+        });
+        if beating.count() <= 1 {
+            self.streams.iter_mut().for_each(Stream::forgive);
+            self.restarted = Some(now);
+        }
+    }
+
+    fn work(&mut self, work: Work, now: Tick, blind_until: Tick) {
+        self.totals.work = self.totals.work.saturating_add(work.amount);
+        self.last_work = Some(now);
+        for stream in &mut self.streams {
+            stream.work(work, blind_until);
+        }
+    }
+
+    /// Silence before this does not count for this service.
+    pub fn blind_until(&self, sight: Sight) -> Tick {
+        self.restarted.map_or(sight.blind_until, |at| at.max(sight.blind_until))
+    }
+
+    /// Takes in what the collector counted.
+    pub fn count(&mut self, row: &TallyRow, page: PageContext, slack_ms: u64) {
+        let growth = self.rows.take(row, page);
+        // Until it was live once, it is in its first dwell.
+        let learn = self.opinion.kind == VerdictKind::Live || self.first_live.is_none();
+        let mut records = None;
+        for (index, grown) in growth.signals.iter().enumerate() {
+            let Some(grown) = grown else { continue };
+            grow(&mut records, grown.records);
+            grow(&mut self.streams[index].records, grown.records);
+            if grown.signal == Signal::Traces {
+                self.totals.spans = self.totals.spans.saturating_add(grown.records);
+            }
+            self.arrive(index, grown, row, page, learn, slack_ms);
+        }
+        if let Some((requests, _)) = growth.red {
+            self.totals.requests = self.totals.requests.saturating_add(requests);
+        }
+        if let Some(revision) = &row.revision {
+            let counts = self.revisions.touch(revision, page.now);
+            if let Some(records) = records {
+                grow(&mut counts.records, records);
+            }
+            if let Some((requests, errors)) = growth.red {
+                grow(&mut counts.requests, requests);
+                grow(&mut counts.errors, errors);
+            }
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        index: usize,
+        grown: &Growth,
+        row: &TallyRow,
+        page: PageContext,
+        learn: bool,
+        slack_ms: u64,
+    ) {
+        let stream = &mut self.streams[index];
+        if page.is_base {
+            stream.last_arrival = stream.last_arrival.max(Some(grown.at));
+        } else if grown.arrivals > 0 {
+            let changed = grown.changes > 0;
+            let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms };
+            stream.arrive(arrival, learn, slack_ms);
+        } else {
+            return;
+        }
+        if let Some(instance) = row.instance.as_ref().and_then(|i| self.instances.get_mut(i)) {
+            instance.arrivals[index] = instance.arrivals[index].max(Some(grown.at));
+            instance.debts[index].answer(grown.at);
+        }
+    }
+
+    /// Instances that are long lost, or gone as they announced, make room for a new one.
+    fn make_room(&mut self, now: Tick, config: &WatchConfig) {
+        let grace_ms = self.contract.restart_grace_ms;
+        self.instances.retain(|_, instance| {
+            let silent_ms = now.since_ms(instance.detector.last());
+            let gone = instance.leaving.is_some() && silent_ms > grace_ms;
+            !gone && silent_ms <= config.forget_ms
+        });
+    }
+
+    /// The watch was blind: beats and debts from before prove nothing.
+    pub fn forgive(&mut self) {
+        for instance in self.instances.values_mut() {
+            instance.beats = 0;
+            instance.debts = [super::debt::Debt::NONE; 3];
+        }
+        self.streams.iter_mut().for_each(Stream::forgive);
+        self.share.reopen();
+    }
+
+    /// Learns from being live, within the first dwell.
+    pub fn learn(&mut self, now: Tick, readings: [Reading; 3], config: &WatchConfig) {
+        if self.opinion.kind != VerdictKind::Live {
+            return;
+        }
+        let first_live = *self.first_live.get_or_insert(now);
+        if now.since_ms(self.since) < config.learn_ms {
+            return;
+        }
+        let open = now.since_ms(first_live) <= config.learn_ms.saturating_mul(DWELLS);
+        for (stream, reading) in self.streams.iter_mut().zip(readings) {
+            let was_held = stream.pace.learnt_ms().is_some();
+            let arrives = matches!(reading, Reading::Fresh | Reading::Late);
+            if was_held || !arrives || !stream.pace.hold() {
+                continue;
+            }
+            stream.hold_changes();
+            stream.expected |= open && !self.contract.signals_named;
+        }
+    }
+
+    fn is_pace_held(&self) -> bool {
+        self.streams[0].pace.learnt_ms().is_some()
+    }
+
+    pub fn share_bounds(&self, config: &WatchConfig) -> ShareBounds {
+        let interval_ms = self.contract.bounds.interval_ms;
+        ShareBounds {
+            work_min: config.witness_min,
+            tolerance: config.loss_tolerance,
+            window_ms: config.witness_window_ms,
+            learn_ms: config.learn_ms,
+            interval_ms,
+            due_ms: self.streams[0].period_ms(interval_ms) + config.slack_ms,
+        }
+    }
+}

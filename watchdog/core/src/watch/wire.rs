@@ -1,0 +1,216 @@
+//! The verdict in its wire form: every age computed as of `now`, every unknown number `None`.
+//!
+//! Invariant: what is shown is judged as of `now`, not as of the last step, so that a watch whose
+//! loop is late does not show an old `live`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::judge::{Counts, Opinion, Why, judge};
+use crate::tally::Signal;
+use crate::tick::Tick;
+use crate::verdict::{
+    BeatEvidence, BeatState, InstanceEvidence, ObserverEvidence, RevisionEvidence, SignalEvidence,
+    SignalState, Verdict, WitnessEvidence, WitnessState,
+};
+use crate::watch::Watch;
+use crate::watch::evidence::World;
+use crate::watch::service::ServiceWatch;
+use crate::watch::stream::{Reading, Stream};
+
+/// The worst lateness is shown for this long.
+pub(super) const LATENESS_KEPT_MS: u64 = 60_000;
+
+impl Watch {
+    pub(super) fn wire(&self, service: &ServiceWatch, now: Tick) -> Verdict {
+        let mut world = self.world(now);
+        world.probe_state = self.probes.state(now, &self.config);
+        let horizon = self.sight.blind_until;
+        world.collector_sick = self.collector.is_sick(now, horizon, &self.config);
+        world.backend = self.collector.backend(now, &self.config);
+        let opinion = judge(&service.evidence(&world));
+        // The step that would have found the change has not run yet: it began just now.
+        let since = if opinion.kind == service.opinion.kind { service.since } else { now };
+        Verdict {
+            service: service.service.clone(),
+            environment: service.environment.clone(),
+            verdict: opinion.kind,
+            since_ms: now.since_ms(since),
+            stage: opinion.stage,
+            reason: service.sentence(opinion, &world),
+            revisions: service.revision_evidence(&world),
+            signals: service.signal_evidence(&world),
+            beats: service.beat_evidence(&world),
+            witness: service.witness_evidence(&world),
+            probes: self.probes.evidence(now, &self.config),
+            observer: self.observer_evidence(opinion, now),
+            instances: service.instance_evidence(&world),
+        }
+    }
+
+    fn observer_evidence(&self, opinion: Opinion, now: Tick) -> ObserverEvidence {
+        let late_ms = match self.late {
+            Some((at, late_ms)) if now.since_ms(at) <= LATENESS_KEPT_MS => late_ms,
+            // The loop kept its times: that is observed, so 0 is a measurement here.
+            Some(_) | None => 0,
+        };
+        let healthy = !matches!(opinion.why, Why::JustStarted | Why::ObserverBlind);
+        ObserverEvidence { late_ms, healthy }
+    }
+}
+
+impl ServiceWatch {
+    /// One sentence for a person, with the names of what is silent.
+    fn sentence(&self, opinion: Opinion, world: &World<'_>) -> String {
+        let mut text = String::from(opinion.why.sentence());
+        let wanted = match opinion.why {
+            Why::SignalsSilent => Reading::Silent,
+            Why::SignalMissing => Reading::Never,
+            Why::AllProven
+            | Why::NoWork
+            | Why::JustStarted
+            | Why::ObserverBlind
+            | Why::NeverHeard
+            | Why::NeverBeat
+            | Why::TooFewBeats
+            | Why::PlannedStop
+            | Why::NeverTelemetry
+            | Why::TelemetryDue
+            | Why::NoWitness
+            | Why::ProbesUnknown
+            | Why::ProbesOverdue
+            | Why::BeatsLost
+            | Why::LoopHung
+            | Why::TooFewInstances
+            | Why::CountsShort
+            | Why::InstanceBlind
+            | Why::ValuesStanding
+            | Why::ProbeWrong
+            | Why::WorkWithoutTelemetry
+            | Why::AllSilent => return text,
+        };
+        let readings = self.readings(&self.moment(world));
+        let mut glue = ": ";
+        for (stream, reading) in self.streams.iter().zip(readings) {
+            if stream.expected && reading == wanted {
+                write!(text, "{glue}{}", stream.signal.as_str()).expect("a String takes it all");
+                glue = ", ";
+            }
+        }
+        text
+    }
+
+    fn signal_evidence(&self, world: &World<'_>) -> BTreeMap<Signal, SignalEvidence> {
+        let moment = self.moment(world);
+        let shown = |stream: &&Stream| stream.expected || stream.last_arrival.is_some();
+        self.streams
+            .iter()
+            .filter(shown)
+            .map(|stream| {
+                let reading = stream.reading(&moment);
+                let evidence = SignalEvidence {
+                    state: signal_state(reading, stream.expected),
+                    expected: stream.expected,
+                    last_arrival_age_ms: stream.last_arrival.map(|at| world.now.since_ms(at)),
+                    cadence_ms: stream.pace.learnt_ms(),
+                    records: stream.records,
+                };
+                (stream.signal, evidence)
+            })
+            .collect()
+    }
+
+    fn beat_evidence(&self, world: &World<'_>) -> BeatEvidence {
+        let last = self.instances.values().max_by_key(|instance| instance.detector.last());
+        BeatEvidence {
+            state: self.beat_state(world),
+            age_ms: last.map(|instance| world.now.since_ms(instance.detector.last())),
+            interval_ms: last.and_then(|instance| instance.detector.interval_ms()),
+            authenticated: last.is_some_and(|instance| instance.authenticated),
+        }
+    }
+
+    fn witness_evidence(&self, world: &World<'_>) -> Option<WitnessEvidence> {
+        let counted = self.instances.values().any(|instance| instance.requests().is_some());
+        if !counted {
+            return None;
+        }
+        let idle_ms = world.config.idle_after_ms;
+        let still = self.last_work.is_none_or(|at| world.now.since_ms(at) > idle_ms);
+        let Some(compared) = self.comparison(world) else {
+            let state = if still { WitnessState::Still } else { WitnessState::Thin };
+            return Some(WitnessEvidence {
+                state,
+                requests: self.totals.work,
+                records: None,
+                ratio: None,
+                interval: None,
+            });
+        };
+        let state = match compared.counts {
+            Counts::Short => WitnessState::Short,
+            Counts::Agree | Counts::Unproven if still => WitnessState::Still,
+            Counts::Agree => WitnessState::Agrees,
+            Counts::Unproven => WitnessState::Thin,
+        };
+        Some(WitnessEvidence {
+            state,
+            requests: compared.requests,
+            records: Some(compared.records),
+            ratio: Some(compared.ratio),
+            interval: compared.interval,
+        })
+    }
+
+    fn revision_evidence(&self, world: &World<'_>) -> Vec<RevisionEvidence> {
+        self.revisions
+            .iter()
+            .map(|(revision, counts)| {
+                let beats = self.instances.values().filter(|instance| {
+                    instance.revision.as_ref() == Some(revision)
+                        && is_alive(self.state_of(instance, world))
+                });
+                RevisionEvidence {
+                    revision: revision.clone(),
+                    instances: u32::try_from(beats.count()).unwrap_or(u32::MAX),
+                    records: counts.records,
+                    requests: counts.requests,
+                    errors: counts.errors,
+                    witnessed: counts.witnessed,
+                }
+            })
+            .collect()
+    }
+
+    fn instance_evidence(&self, world: &World<'_>) -> Vec<InstanceEvidence> {
+        self.instances
+            .iter()
+            .map(|(name, instance)| InstanceEvidence {
+                instance: name.clone(),
+                boot: Some(instance.boot.clone()),
+                revision: instance.revision.clone(),
+                beats: self.state_of(instance, world),
+                age_ms: Some(world.now.since_ms(instance.detector.last())),
+                leaving: instance.leaving.is_some(),
+            })
+            .collect()
+    }
+}
+
+const fn is_alive(state: BeatState) -> bool {
+    match state {
+        BeatState::Fresh => true,
+        BeatState::Suspect | BeatState::Lost | BeatState::Stuck | BeatState::Never => false,
+    }
+}
+
+const fn signal_state(reading: Reading, expected: bool) -> SignalState {
+    match reading {
+        Reading::Never => SignalState::Never,
+        Reading::Fresh => SignalState::Fresh,
+        Reading::Late | Reading::Due => SignalState::Late,
+        // What nobody expects has ended rather than gone silent.
+        Reading::Quiet | Reading::Silent | Reading::Mute if !expected => SignalState::Ended,
+        Reading::Quiet | Reading::Silent | Reading::Mute => SignalState::Silent,
+    }
+}

@@ -1,0 +1,5 @@
+//! Stories about the watch as a whole, told to it millisecond by millisecond.
+
+mod path;
+mod rig;
+mod stories;
