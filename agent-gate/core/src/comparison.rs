@@ -57,10 +57,11 @@ pub struct Comparison {
     pub arms: Arms,
     pub candidate: Counts,
     pub baseline: Option<Counts>,
-    /// The anytime-valid p-value of "the error shares are equal"; `None` if they cannot be
-    /// compared.
-    pub p: Option<f64>,
-    pub alpha: f64,
+    /// The natural logarithm of the evidence (a Bayes factor) against "the error shares are
+    /// equal"; `None` if they cannot be compared. `exp(-evidence)` is the anytime-valid p-value.
+    pub evidence: Option<f64>,
+    /// How much evidence says "not chance": `ln(1/alpha)`.
+    pub threshold: f64,
     pub records_needed: u64,
     pub requests_needed: u64,
 }
@@ -87,15 +88,18 @@ pub fn compare(
     terms: Terms,
 ) -> Comparison {
     let requests_needed = requests_needed(terms.alpha, terms.error_share_max);
-    let p = p_value(candidate, baseline, terms.error_share_max);
-    let finding = find(candidate, baseline, p, requests_needed, terms);
+    let threshold = -ln::ln(terms.alpha);
+    let weighed = weigh(candidate, baseline, terms.error_share_max);
+    let significant =
+        weighed.filter(|(evidence, _)| *evidence >= threshold).map(|(_, direction)| direction);
+    let finding = find(candidate, baseline, significant, requests_needed, terms);
     Comparison {
         finding,
         arms,
         candidate,
         baseline,
-        p: p.map(|(p, _)| p),
-        alpha: terms.alpha,
+        evidence: weighed.map(|(evidence, _)| evidence),
+        threshold,
         records_needed: terms.records_min,
         requests_needed,
     }
@@ -116,12 +120,8 @@ enum Direction {
     Better,
 }
 
-/// The p-value and the direction of the difference, if both arms can be compared.
-fn p_value(
-    candidate: Counts,
-    baseline: Option<Counts>,
-    share_max: f64,
-) -> Option<(f64, Direction)> {
+/// The evidence for a difference and its direction, if both arms can be compared.
+fn weigh(candidate: Counts, baseline: Option<Counts>, share_max: f64) -> Option<(f64, Direction)> {
     let (requests, errors) = candidate.requests.zip(candidate.errors)?;
     let known = baseline.and_then(|arm| arm.requests.zip(arm.errors));
     match known {
@@ -130,13 +130,13 @@ fn p_value(
             let worse = u128::from(errors) * u128::from(base_requests)
                 > u128::from(base_errors) * u128::from(requests);
             let direction = if worse { Direction::Worse } else { Direction::Better };
-            Some((count::p_value(errors, base_errors, share), direction))
+            Some((count::evidence(errors, base_errors, share), direction))
         }
         Some(_) | None => {
             let fine = requests.saturating_sub(errors);
             let worse = errors as f64 > share_max * requests as f64;
             // Below the bound there is nothing to be shown: the bound is not a baseline.
-            worse.then(|| (count::p_value(errors, fine, share_max), Direction::Worse))
+            worse.then(|| (count::evidence(errors, fine, share_max), Direction::Worse))
         }
     }
 }
@@ -144,11 +144,10 @@ fn p_value(
 fn find(
     candidate: Counts,
     baseline: Option<Counts>,
-    p: Option<(f64, Direction)>,
+    significant: Option<Direction>,
     requests_needed: u64,
     terms: Terms,
 ) -> Finding {
-    let significant = p.filter(|(p, _)| *p <= terms.alpha).map(|(_, direction)| direction);
     if significant == Some(Direction::Worse) {
         return Finding::Regressed;
     }

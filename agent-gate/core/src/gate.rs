@@ -62,9 +62,11 @@ impl Gate {
         Self { ledger, sight: Sight::default(), turned: Tick(0) }
     }
 
-    /// Takes in one event and says what to do, in order. `now` never goes back.
+    /// Takes in one event and says what to do, in order. A `now` that went back is taken for the
+    /// last one.
     pub fn step(&mut self, event: Event, now: Tick, policy: &PolicySet) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let now = now.max(self.turned);
         // A driver may come late. What was lost between two events was lost at its own time, and
         // clocks must stand from then on, not from now on.
         while let Some(lapse) = self.sight.lapse(self.turned).filter(|lapse| *lapse < now) {
@@ -75,7 +77,11 @@ impl Gate {
         self.sight.forget(now, policy.fleet.watchdog_forget_ms);
         match event {
             Event::Attested(attestation) => {
-                let answer = match self.sight.attest(attestation, now) {
+                let answer = match self.sight.attest(
+                    attestation,
+                    now,
+                    policy.fleet.attestation_ttl_max_ms,
+                ) {
                     Ok(()) => Answer::Attested,
                     Err(overtaken) => {
                         Answer::Refused(Refusal::OldSequence { last: overtaken.last })

@@ -115,6 +115,8 @@ policy! {
     dry_run_ttl_ms: u64 = 86_400_000,
     /// How soon a failed dry run is tried again, at the next request.
     dry_run_retry_ms: u64 = 30_000,
+    /// The longest time an attestation is relied on, whatever it says itself.
+    attestation_ttl_max_ms: u64 = 5_000,
     /// A watchdog that is silent for so long is gone; until then its silence holds what it saw.
     watchdog_forget_ms: u64 = 600_000,
     /// The level of the sequential tests: the chance that a healthy rollout is ever called

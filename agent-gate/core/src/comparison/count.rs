@@ -16,23 +16,16 @@ use crate::comparison::ln::{ln, ln_factorial};
 
 /// The natural logarithm of the Bayes factor against "the events fall by exposure".
 ///
-/// `share` lies between 0 and 1, both excluded.
+/// `share` is the candidate's part of the exposure. Without exposure on both sides there is
+/// nothing to compare, and no evidence: 0.
 #[must_use]
-pub fn ln_bayes_factor(candidate: u64, baseline: u64, share: f64) -> f64 {
+pub fn evidence(candidate: u64, baseline: u64, share: f64) -> f64 {
+    if !(share > 0.0 && share < 1.0) {
+        return 0.0;
+    }
     // With a = 1: ln B(1 + n1, 1 + n0) = ln n1! + ln n0! - ln (n1 + n0 + 1)!, and B(1, 1) = 1.
     let mixture = ln_factorial(candidate) + ln_factorial(baseline)
         - ln_factorial(candidate.saturating_add(baseline).saturating_add(1));
     let null = candidate as f64 * ln(share) + baseline as f64 * ln(1.0 - share);
     mixture - null
-}
-
-/// The p-value at this look, at most 1.
-///
-/// Without exposure on both sides there is nothing to compare, and it is 1.
-#[must_use]
-pub fn p_value(candidate: u64, baseline: u64, share: f64) -> f64 {
-    if !(share > 0.0 && share < 1.0) {
-        return 1.0;
-    }
-    (-ln_bayes_factor(candidate, baseline, share)).exp().min(1.0)
 }

@@ -10,16 +10,16 @@
 /// `e_log.c` (Sun Microsystems, 1993), with an error below 1 ulp.
 #[must_use]
 pub fn ln(x: f64) -> f64 {
-    const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-01;
-    const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+    const LN2_HIGH: f64 = 0.6931471803691238;
+    const LN2_LOW: f64 = 1.9082149292705877e-10;
     const COEFFICIENTS: [f64; 7] = [
-        6.666_666_666_666_735_13e-01,
-        3.999_999_999_940_941_908e-01,
-        2.857_142_874_366_239_149e-01,
-        2.222_219_843_214_978_396e-01,
-        1.818_357_216_161_805_012e-01,
-        1.531_383_769_920_937_332e-01,
-        1.479_819_860_511_658_591e-01,
+        0.6666666666666735,
+        0.3999999999940942,
+        0.2857142874366239,
+        0.22222198432149784,
+        0.1818357216161805,
+        0.15313837699209373,
+        0.14798198605116586,
     ];
     debug_assert!(x.is_normal() && x > 0.0, "ln is asked for positive normal numbers only");
     // x = 2^k (1 + f) with sqrt(2)/2 < 1 + f < sqrt(2).
@@ -43,7 +43,7 @@ pub fn ln(x: f64) -> f64 {
 /// 1e-12 of the result's size.
 #[must_use]
 pub fn ln_factorial(n: u64) -> f64 {
-    const HALF_LN_TAU: f64 = 0.918_938_533_204_672_741_78;
+    const HALF_LN_TAU: f64 = 0.918_938_533_204_672_8;
     if n < 16 {
         return (2..=n).map(|each| ln(each as f64)).sum();
     }

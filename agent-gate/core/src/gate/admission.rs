@@ -110,6 +110,7 @@ impl Case<'_> {
                 format!("no instance of {service} says which revision it runs; name `from`");
             self.hold(Code::FromUnknown, RETRY_MS, message);
         }
+        self.from_runs();
         if self.inputs.revert == RevertAction::Missing {
             let message = format!("no revert action is configured for {service}");
             return self.hold(Code::NoRevert, RETRY_MS, message);
@@ -125,6 +126,19 @@ impl Case<'_> {
                     format!("the dry run of the revert action of {service} failed: {why}");
                 self.hold(Code::RevertDryRunFailed, self.inputs.policy.dry_run_retry_ms, message);
             }
+        }
+    }
+
+    /// The way back must lead to what runs now, not to what an agent says. Once a permit is out
+    /// the agent may have begun, and what runs is changing.
+    fn from_runs(&mut self) {
+        let Inputs { from, evidence, request, question, permit, .. } = self.inputs;
+        if let (Some(from), Some(runs), Question::Admit, None) =
+            (from, evidence.running(&request.to), question, permit)
+            && evidence.revision(from).is_none_or(|seen| seen.instances == 0)
+        {
+            let message = format!("{} runs {runs}, not {from}", request.service);
+            self.hold(Code::FromNotRunning, RETRY_MS, message);
         }
     }
 

@@ -1,11 +1,11 @@
-//! Answers that need no judgement: what a rollout's state alone tells its agent.
+//! Answers that record no decision: the rollout as it stands.
 //!
-//! Invariant: none of them carries a permit. Only a recorded decision does.
+//! Invariant: none of them makes or prolongs a permit. Only a recorded decision does.
 
-use crate::gate::decision::{Code, Decision, DecisionKind, Reason};
+use crate::gate::decision::{Code, Decision, DecisionKind, Question, Reason, decide};
 use crate::gate::effect::{Answer, Refusal, RolloutAnswer};
 use crate::gate::event::{Caller, Role};
-use crate::gate::ledger::Ledger;
+use crate::gate::ledger::{Ledger, Step};
 use crate::gate::rollout::{Rollout, State};
 use crate::ids::RolloutId;
 
@@ -13,9 +13,18 @@ use crate::ids::RolloutId;
 pub(crate) type Answered = Result<Answer, Refusal>;
 
 impl Ledger {
-    /// The rollout as it stands.
-    pub(crate) fn standing(&self, id: RolloutId) -> Answered {
+    /// The rollout as it stands. It prolongs nothing and is no new decision.
+    pub(crate) fn standing(&self, step: &Step<'_>, id: RolloutId) -> Answered {
         let rollout = self.rollout(id).ok_or(Refusal::NoRollout(id))?;
+        if let Some(permit) = rollout.permit() {
+            let inputs = self.inputs(step, id, Question::Continue, None);
+            let mut decision = decide(&inputs);
+            if let Some(terms) = &mut decision.permit {
+                terms.expires = permit.expires;
+                terms.expires_in_ms = permit.expires.since_ms(step.now);
+            }
+            return Ok(self.answer(id, decision));
+        }
         let (kind, code, message) = stands(rollout);
         Ok(self.answer(id, Decision::plain(kind, code, message, rollout)))
     }
@@ -89,7 +98,7 @@ fn stands(rollout: &Rollout) -> (DecisionKind, Code, String) {
         State::Allowed { .. } | State::Applying { .. } => (
             DecisionKind::Hold,
             Code::PermitEnded,
-            "only a renewal or a new request answers with a permit".to_owned(),
+            "the permit ended; ask again with POST /v1/rollouts and the same change_id".to_owned(),
         ),
         State::Baking(_) => (
             DecisionKind::Hold,

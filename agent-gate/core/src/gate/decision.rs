@@ -136,6 +136,8 @@ codes! {
     RevertDryRunFailed = "revert_dry_run_failed",
     /// Nobody knows which revision to go back to.
     FromUnknown = "from_unknown",
+    /// Other revisions run than the one to go back to.
+    FromNotRunning = "from_not_running",
     /// The request leads from a revision to itself.
     SameRevision = "same_revision",
     ApprovalNeeded = "approval_needed",

@@ -254,6 +254,7 @@ impl Ledger {
             | State::Aborted { .. } => {}
         }
         let now = step.now;
+        step.entered += 1;
         let rollout = self.edit(step, id);
         rollout.state = state;
         rollout.since = now;
@@ -345,6 +346,8 @@ pub(crate) struct Step<'a> {
     pub clear: bool,
     /// The head before the step, to see whether it changed.
     head_before: Head,
+    /// How many changes of state there were.
+    pub entered: u32,
     pub rollouts: BTreeSet<RolloutId>,
     pub freezes: BTreeSet<FreezeId>,
     pub blocked: BTreeSet<Digest>,
@@ -364,6 +367,7 @@ impl<'a> Step<'a> {
             shut: false,
             clear: false,
             head_before: ledger.head.clone(),
+            entered: 0,
             rollouts: BTreeSet::new(),
             freezes: BTreeSet::new(),
             blocked: BTreeSet::new(),

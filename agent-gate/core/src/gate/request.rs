@@ -49,7 +49,7 @@ impl Ledger {
             | StateName::Stuck
             | StateName::Denied
             | StateName::Expired
-            | StateName::Aborted => return self.standing(id),
+            | StateName::Aborted => return self.standing(step, id),
         };
         let rollout = self.edit(step, id);
         rollout.asked_at = step.now;
@@ -181,7 +181,7 @@ impl Ledger {
             | StateName::Stuck
             | StateName::Denied
             | StateName::Expired
-            | StateName::Aborted => return self.standing(id),
+            | StateName::Aborted => return self.standing(step, id),
         };
         let decision = self.judge(step, id, question);
         self.obey(step, id, question, &decision);
@@ -207,7 +207,7 @@ impl Ledger {
             StateName::Allowed | StateName::Applying if permitted => {
                 self.edit(step, id).applied_at = Some(step.now);
                 self.begin_bake(step, id);
-                return self.standing(id);
+                return self.standing(step, id);
             }
             StateName::Held
             | StateName::Allowed
@@ -221,11 +221,11 @@ impl Ledger {
             | StateName::Inconclusive
             | StateName::Confirmed
             | StateName::Reverting
-            | StateName::Stuck => return self.standing(id),
+            | StateName::Stuck => return self.standing(step, id),
         };
         self.edit(step, id).applied_at = Some(step.now);
         self.take_back(step, id, way);
-        self.standing(id)
+        self.standing(step, id)
     }
 
     pub(crate) fn report(
@@ -250,7 +250,7 @@ impl Ledger {
         let rollout = self.edit(step, id);
         rollout.claim = Some(claim.clone());
         rollout.contradictions += u32::from(contradicts);
-        self.standing(id)
+        self.standing(step, id)
     }
 
     pub(crate) fn conclude(
@@ -278,7 +278,7 @@ impl Ledger {
                 | StateName::Aborted => {}
             },
         }
-        self.standing(id)
+        self.standing(step, id)
     }
 
     pub(crate) fn abort(
@@ -290,7 +290,7 @@ impl Ledger {
     ) -> Answered {
         self.owned(id, by)?;
         self.give_up(step, id, reason);
-        self.standing(id)
+        self.standing(step, id)
     }
 
     /// Before applying there is nothing to take back; after it, all of it.
@@ -365,7 +365,7 @@ impl Ledger {
                 let message = format!("rejected by {}: {reason}", by.name);
                 let state = State::Denied { code: Code::Rejected, message: message.clone() };
                 self.enter(step, id, state, &message);
-                self.standing(id)
+                self.standing(step, id)
             }
             StateName::Applying
             | StateName::Baking
@@ -415,7 +415,7 @@ impl Ledger {
                 Settlement::Confirmed | Settlement::Reverting,
             ) => return Err(Refusal::Illegal { state, call: "settled" }),
         }
-        self.standing(id)
+        self.standing(step, id)
     }
 
     /// The rollout a person decides about, if its digest is the one that was shown.

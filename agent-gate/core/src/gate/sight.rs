@@ -143,11 +143,16 @@ pub struct Overtaken {
 }
 
 impl Sight {
-    /// Takes in an attestation received at `now`.
+    /// Takes in an attestation received at `now`, good for its own TTL but at most `ttl_max_ms`.
     ///
     /// # Errors
     /// [`Overtaken`] if its boot or sequence is not newer; sight is unchanged then.
-    pub fn attest(&mut self, attestation: Attestation, now: Tick) -> Result<(), Overtaken> {
+    pub fn attest(
+        &mut self,
+        attestation: Attestation,
+        now: Tick,
+        ttl_max_ms: u64,
+    ) -> Result<(), Overtaken> {
         let Attestation { watchdog, boot, seq, ttl_ms, mass_silence, items } = attestation;
         let before = self.sources.remove(&watchdog);
         if let Some(known) = &before
@@ -173,7 +178,7 @@ impl Sight {
                 (verdict.service.clone(), Seen { live_since, verdict })
             })
             .collect();
-        let expires = now.plus_ms(ttl_ms);
+        let expires = now.plus_ms(ttl_ms.min(ttl_max_ms));
         let source = Source { boot, seq, heard_since, received: now, expires, mass_silence, items };
         self.sources.insert(watchdog, source);
         Ok(())

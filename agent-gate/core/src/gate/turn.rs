@@ -15,8 +15,20 @@ use crate::gate::rollout::{Rollout, State, reverts};
 use crate::ids::RolloutId;
 
 impl Ledger {
-    /// Lets time and sight act. One exhaustive match on states.
+    /// Lets time and sight act, until nothing more comes of it: what one rollout did may block
+    /// or free another that was looked at before.
     pub(crate) fn turn(&mut self, step: &mut Step<'_>) {
+        let mut before = None;
+        while before != Some(step.entered) {
+            before = Some(step.entered);
+            self.turn_each(step);
+        }
+        self.turn_suspicion(step);
+        self.turn_mass_silence(step);
+    }
+
+    /// One exhaustive match on states.
+    fn turn_each(&mut self, step: &mut Step<'_>) {
         for id in self.open_ids() {
             let state = self.rollouts[&id].state.clone();
             match &state {
@@ -35,8 +47,6 @@ impl Ledger {
                 | State::Aborted { .. } => {}
             }
         }
-        self.turn_suspicion(step);
-        self.turn_mass_silence(step);
     }
 
     fn turn_inconclusive(&mut self, step: &mut Step<'_>, id: RolloutId) {
@@ -46,13 +56,17 @@ impl Ledger {
         }
     }
 
-    /// A service that goes blind soon after a confirmed rollout: the fleet is frozen, and taking
-    /// the rollout back is proposed to a person.
+    /// A service that goes blind soon after a confirmed rollout, with none in flight: the fleet is
+    /// frozen, and taking the rollout back is proposed to a person.
     fn turn_suspicion(&mut self, step: &mut Step<'_>) {
         let is_suspect = |(service, rollout): &(&Service, &Rollout)| {
             let window_ms = step.policy.of(service).suspicion_window_ms;
             let known = matches!(rollout.state, State::Confirmed { suspected: true, .. });
+            let in_flight = self
+                .open()
+                .any(|other| other.request.service == **service && other.last_epoch.is_some());
             !known
+                && !in_flight
                 && step.now.since_ms(rollout.since) <= window_ms
                 && step.sight.services.get(service).is_some_and(|seen| reverts(seen.verdict))
         };
