@@ -26,10 +26,10 @@ const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 /// Why the watchdog did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("start watchdog: listen on {address} ({transport}): {source}; {hint}")]
-    Listen { address: SocketAddr, transport: &'static str, source: io::Error, hint: &'static str },
-    #[error("start watchdog: notify_socket {}: {source}", path.display())]
-    Notify { path: PathBuf, source: io::Error },
+    #[error("start watchdog: listen on {address} ({transport}): {cause}; {hint}")]
+    Listen { address: SocketAddr, transport: &'static str, cause: io::Error, hint: &'static str },
+    #[error("start watchdog: notify_socket {}: {cause}", path.display())]
+    Notify { path: PathBuf, cause: io::Error },
 }
 
 /// A watchdog that owns its ports and does not hear yet.
@@ -49,7 +49,7 @@ pub struct Bound {
 pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound, StartError> {
     let (tcp, udp, address) = bind_twins(config.listen)?;
     let notify = config.notify_socket.as_ref().map(|path| {
-        notify::bind(path).map_err(|source| StartError::Notify { path: path.clone(), source })
+        notify::bind(path).map_err(|cause| StartError::Notify { path: path.clone(), cause })
     });
     let ears = Ears { tcp, udp, notify: notify.transpose()? };
     Ok(Bound { config, services, ears, address, clock: Arc::new(SystemClock) })
@@ -95,8 +95,8 @@ fn bind_twins(listen: SocketAddr) -> Result<(TcpListener, UdpSocket, SocketAddr)
     }
 }
 
-fn refused(address: SocketAddr, transport: &'static str, source: io::Error) -> StartError {
-    let kind = source.kind();
+fn refused(address: SocketAddr, transport: &'static str, cause: io::Error) -> StartError {
+    let kind = cause.kind();
     let hint = if kind == io::ErrorKind::AddrInUse {
         "stop the other process or set watchdog.listen"
     } else if kind == io::ErrorKind::PermissionDenied {
@@ -106,5 +106,5 @@ fn refused(address: SocketAddr, transport: &'static str, source: io::Error) -> S
     } else {
         "check watchdog.listen"
     };
-    StartError::Listen { address, transport, source, hint }
+    StartError::Listen { address, transport, cause, hint }
 }

@@ -47,8 +47,8 @@ const PRODUCTION: &str = "production";
 /// Why the watchdog stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("run watchdog: start thread {name}: {source}")]
-    Thread { name: &'static str, source: io::Error },
+    #[error("run watchdog: start thread {name}: {cause}")]
+    Thread { name: &'static str, cause: io::Error },
     #[error("run watchdog: thread {name} ended before it was told to: {reason}")]
     Ended { name: &'static str, reason: String },
 }
@@ -191,7 +191,7 @@ impl Common {
             late_ms: LATE_MS + self.config.attest_interval_ms,
             shutdown: self.stop.clone(),
         };
-        listen::start(ears, shared).map_err(|source| RunError::Thread { name: "beats", source })
+        listen::start(ears, shared).map_err(|cause| RunError::Thread { name: "beats", cause })
     }
 
     fn judge(
@@ -217,7 +217,7 @@ impl Common {
         };
         let turns = Turns::new(watch, around, now);
         driver::start(turns, Arc::clone(&self.inbox), Arc::clone(&self.clock))
-            .map_err(|source| RunError::Thread { name: "verdicts", source })
+            .map_err(|cause| RunError::Thread { name: "verdicts", cause })
     }
 
     /// Starts what talks to the collector and to the gate.

@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 
 use watchdog_core::tick::Tick;
 
-/// The wait before the first restart, in milliseconds; it doubles with each one.
+/// The wait before the second restart, in milliseconds; it doubles with each one. The first
+/// restart is at once: what ran well and fell over once shall not stay down for manners.
 pub const BACKOFF_FIRST_MS: u64 = 200;
 /// The longest wait before a restart, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 10_000;
@@ -34,7 +35,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Budget {
     recent: VecDeque<Tick>,
-    doublings: u32,
+    /// Restarts since probes were last proven to return.
+    restarts: u32,
     proven_since: Option<Tick>,
 }
 
@@ -49,8 +51,11 @@ impl Budget {
             return Next::CallAPerson;
         }
         self.recent.push_back(now);
-        let wait_ms = BACKOFF_FIRST_MS.saturating_mul(1 << self.doublings.min(16));
-        self.doublings = self.doublings.saturating_add(1);
+        let wait_ms = match self.restarts {
+            0 => 0,
+            n => BACKOFF_FIRST_MS.saturating_mul(1 << (n - 1).min(16)),
+        };
+        self.restarts = self.restarts.saturating_add(1);
         Next::StartAfter(wait_ms.min(BACKOFF_MAX_MS))
     }
 
@@ -62,7 +67,7 @@ impl Budget {
         }
         let since = *self.proven_since.get_or_insert(now);
         if now.since_ms(since) >= DWELL_MS {
-            self.doublings = 0;
+            self.restarts = 0;
         }
     }
 }
@@ -72,13 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_cap() {
+    fn the_first_restart_is_at_once_and_waits_double_up_to_the_cap() {
         let mut budget = Budget::default();
         let mut waits = Vec::new();
-        for turn in 0..8 {
+        for turn in 0..9 {
             waits.push(budget.take(Tick(turn * WINDOW_MS)));
         }
-        let expected = [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000];
+        let expected = [0, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000];
         assert_eq!(waits, expected.map(Next::StartAfter));
     }
 
@@ -95,16 +100,16 @@ mod tests {
     #[test]
     fn only_a_whole_dwell_of_probes_resets_the_backoff() {
         let mut budget = Budget::default();
-        assert_eq!(budget.take(Tick(0)), Next::StartAfter(200));
+        assert_eq!(budget.take(Tick(0)), Next::StartAfter(0));
         budget.probes(true, Tick(1_000));
         budget.probes(true, Tick(1_000 + DWELL_MS - 1));
-        assert_eq!(budget.take(Tick(7_000)), Next::StartAfter(400));
+        assert_eq!(budget.take(Tick(7_000)), Next::StartAfter(200));
         budget.probes(true, Tick(8_000));
         budget.probes(false, Tick(9_000));
         budget.probes(true, Tick(8_000 + DWELL_MS));
-        assert_eq!(budget.take(Tick(20_000)), Next::StartAfter(800));
+        assert_eq!(budget.take(Tick(20_000)), Next::StartAfter(400));
         budget.probes(true, Tick(21_000));
         budget.probes(true, Tick(21_000 + DWELL_MS));
-        assert_eq!(budget.take(Tick(40_000)), Next::StartAfter(200));
+        assert_eq!(budget.take(Tick(40_000)), Next::StartAfter(0));
     }
 }

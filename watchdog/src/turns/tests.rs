@@ -32,7 +32,8 @@ impl Rig {
             watch::channel(Custody::Running { pid: 1, boot: Some(boot.clone()) });
         let (probes, _proven) = watch::channel(false);
         let now = Tick(1_000_000);
-        let config = WatchConfig { beat_interval_ms: 100, ..WatchConfig::default() };
+        let config =
+            WatchConfig { beat_interval_ms: 100, suspect_floor_ms: 100, ..WatchConfig::default() };
         let around = Surroundings {
             publisher,
             reader: reader.clone(),
@@ -174,9 +175,15 @@ fn a_loop_that_was_stopped_draws_no_verdict_across_its_own_stall() {
 
 #[test]
 fn beats_that_wait_in_a_socket_are_not_missing() {
+    // Read sockets that hold nothing for 450 ms are silence.
     let mut rig = Rig::new();
     rig.live(10_000);
-    // The verdict loop runs, the listening thread does not; at 450 ms nothing is judged yet.
+    rig.silence(450, true);
+    assert_ne!(rig.verdict(), VerdictKind::Live);
+
+    // The verdict loop runs and the listening thread does not: nothing is known of these 450 ms.
+    let mut rig = Rig::new();
+    rig.live(10_000);
     rig.silence(450, false);
     assert_eq!(rig.verdict(), VerdictKind::Live);
     rig.live(100);
