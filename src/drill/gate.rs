@@ -122,6 +122,28 @@ impl Caller {
         })
     }
 
+    /// How many rollouts of the change `digest` were ever allowed, by the gate's own record.
+    pub async fn permits(&self, digest: &str) -> Result<u64, DrillError> {
+        #[derive(Deserialize)]
+        struct Page {
+            items: Vec<Item>,
+        }
+        #[derive(Deserialize)]
+        struct Item {
+            digest: String,
+            timeline: Vec<Moment>,
+        }
+        #[derive(Deserialize)]
+        struct Moment {
+            state: String,
+        }
+        let page: Page = self.get("/v1/rollouts?limit=200").await?;
+        let allowed = page.items.iter().filter(|item| {
+            item.digest == digest && item.timeline.iter().any(|moment| moment.state == "allowed")
+        });
+        Ok(allowed.map(|_| 1).sum())
+    }
+
     /// The freezes in force.
     pub async fn freezes(&self) -> Result<Vec<Freeze>, DrillError> {
         #[derive(Deserialize)]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::failure::DrillError;
 use super::fleet::SERVICES;
+use super::gate::Caller;
 use super::report::{Act, ActName, Check};
 use super::scene::Scene;
-use super::service::CACHED;
+use super::service::{CACHED, optimisation};
 use super::sight::Reading;
 use super::timeline::{Mark, Who};
 use super::wait::wait_for;
@@ -30,7 +31,7 @@ const ANSWER_FAST_MS: u64 = 1_000;
 
 /// Plays the act.
 pub async fn play(scene: &Scene) -> Result<(Act, Vec<Check>), DrillError> {
-    let live = scene.all_live().await?;
+    scene.all_live().await?;
     let watch = Watch::start(scene);
     let mut changed = Vec::new();
     for service in SERVICES {
@@ -61,17 +62,18 @@ pub async fn play(scene: &Scene) -> Result<(Act, Vec<Check>), DrillError> {
     let nearly_all = blind.len() * 100 >= SERVICES.len() * NEARLY_ALL_PERCENT;
     let fast = answers.failed == 0 && answers.good > 0 && answers.slowest_ms < ANSWER_FAST_MS;
     let checks = vec![
-        Check::new("alone: every service was live at first", live == SERVICES.len()),
         Check::new("alone: every reading was good, so all were changed", all == SERVICES.len()),
         Check::new("alone: all or nearly all services went blind", nearly_all),
         Check::new("alone: the blind services answered fast and without an error", fast),
     ];
+    let gate = Caller::new(&scene.http, scene.stack.addresses.gate, &scene.stack.operator_token);
+    let permits = gate.permits(&optimisation()).await?;
     let act = Act {
         name: ActName::Naive,
         services: SERVICES.len(),
         changed: all,
         blind: blind.len(),
-        permits: 0,
+        permits,
         freeze_ms: None,
         reverted_ms: None,
         denied_after: None,

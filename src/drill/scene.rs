@@ -63,18 +63,30 @@ impl Scene {
         Ok(Self { timeline, http, stack, fleet, load, sight, _conductor: conductor })
     }
 
-    /// Waits until every service is live; says how many are.
-    pub async fn all_live(&self) -> Result<usize, DrillError> {
-        let mut live = 0;
-        wait_for(LIVE_WITHIN, async || {
-            live = self.sight.with(VerdictKind::Live).await?.len();
-            Ok((live == SERVICES.len()).then_some(()))
-        })
-        .await?;
-        let mark = if live == SERVICES.len() { Mark::Good } else { Mark::Lost };
-        let what = format!("{live} of {} services are live", SERVICES.len());
-        self.timeline.note(Who::Watchdog, mark, what);
-        Ok(live)
+    /// Waits until every service is live.
+    ///
+    /// # Errors
+    /// If one is not in time: without sight at first, an act can show nothing.
+    pub async fn all_live(&self) -> Result<(), DrillError> {
+        let mut dark = String::new();
+        let live = wait_for(LIVE_WITHIN, async || {
+            let verdicts = self.sight.verdicts().await?;
+            let live =
+                |name: &&str| verdicts.get(*name).is_some_and(|of| of.verdict == VerdictKind::Live);
+            let waiting = SERVICES.iter().find(|name| !live(name));
+            let Some(waiting) = waiting else { return Ok(Some(())) };
+            let said = verdicts.get(*waiting).map_or("never heard", |of| &*of.reason);
+            dark = format!("{waiting} is not: {said}");
+            Ok(None)
+        });
+        live.await?.ok_or(DrillError::Late {
+            what: format!("sight of all {} services", SERVICES.len()),
+            after: LIVE_WITHIN,
+            last_words: dark,
+        })?;
+        let what = format!("all {} services are live", SERVICES.len());
+        self.timeline.note(Who::Watchdog, Mark::Good, what);
+        Ok(())
     }
 
     /// Ends the fleet first, so that its last records and beats still find someone.

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::{Boot, Instance, NameError, Revision, Service};
 
@@ -34,6 +35,16 @@ const LAST_FLUSH_MAX: Duration = Duration::from_millis(400);
 
 /// The revision that has the response cache.
 pub const CACHED: &str = "cached";
+
+/// The digest of the optimisation: the content address of the code it adds.
+pub fn optimisation() -> String {
+    digest(include_bytes!("service/cache.rs"))
+}
+
+/// The content address of a change.
+pub fn digest(change: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(change)))
+}
 
 /// Why a service of the drill could not run.
 #[derive(Debug, thiserror::Error)]

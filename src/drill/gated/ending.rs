@@ -6,10 +6,10 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::Play;
-use super::rollout::digest;
 use crate::drill::failure::DrillError;
 use crate::drill::fleet::{PLAIN, SERVICES};
 use crate::drill::gate::{Change, Decision};
+use crate::drill::service::digest;
 use crate::drill::timeline::{Mark, Who};
 use crate::drill::wait::wait_for;
 
@@ -26,7 +26,6 @@ impl Play<'_> {
         let mut reason = String::new();
         for service in &SERVICES[1..] {
             let answer = self.agent.request(&self.optimisation(service)).await?;
-            self.permits += u64::from(answer.permit.is_some());
             if answer.decision == Decision::Deny {
                 denied += 1;
                 reason = answer.because();
