@@ -108,6 +108,8 @@ pub enum Command {
     Verdicts(VerdictsArgs),
     /// Say why a rollout or a decision is what it is
     Explain(IdArgs),
+    /// Decide a recorded decision again from its record, and compare
+    Replay(IdArgs),
     /// Read the audit journal
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -236,6 +238,9 @@ pub enum TokenCommand {
         /// Who holds it
         #[arg(long)]
         name: String,
+        /// How long it is good; for ever if not given
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        expires_in: Option<Duration>,
     },
     /// Revoke a token
     Revoke {

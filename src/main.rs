@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         | Command::Services
         | Command::Verdicts(_)
         | Command::Explain(_)
+        | Command::Replay(_)
         | Command::Audit(_)
         | Command::Token(_)
         | Command::Doctor

@@ -91,7 +91,7 @@ where
     F: FnOnce(Start, CancellationToken) -> R,
     R: Future<Output = Result<(), RoleError>>,
 {
-    log::start(globals.log_format);
+    log::start(role, globals.log_format);
     let shutdown = CancellationToken::new();
     if life.lifeline {
         if dies_with_parent {

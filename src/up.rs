@@ -50,7 +50,7 @@ fn enter(
     watchdog: &[&str],
     with_gate: bool,
 ) -> ExitCode {
-    start_log(globals.log_format);
+    start_log(verb, globals.log_format);
     let shutdown = CancellationToken::new();
     if lifeline {
         hold(shutdown.clone());

@@ -6,6 +6,7 @@ mod configuration;
 mod doctor;
 mod freezes;
 mod healthcheck;
+mod replay;
 mod rollouts;
 mod tokens;
 mod views;
@@ -115,6 +116,7 @@ async fn dispatch(
         Command::Services => views::services(session).await,
         Command::Verdicts(args) => views::verdicts(session, args).await,
         Command::Explain(args) => views::explain(session, args).await,
+        Command::Replay(args) => replay::run(session, args).await,
         Command::Audit(command) => views::audit(session, command).await,
         Command::Token(command) => tokens::run(session, command).await,
         Command::Doctor => doctor::run(session, globals).await,

@@ -15,9 +15,9 @@ pub enum RolloutCommand {
     Renew {
         #[command(flatten)]
         step: StepArgs,
-        /// Which step of the plan is being applied
-        #[arg(long = "step", value_name = "N")]
-        plan_step: Option<u64>,
+        /// What is done next, for people to read
+        #[arg(long = "step", value_name = "TEXT")]
+        doing: Option<String>,
     },
     /// Say that the change is applied
     Applied {

@@ -6,20 +6,34 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::cli::LogFormat;
 
 /// What is logged when `RUST_LOG` does not say otherwise.
 const FILTER_DEFAULT: &str = "info,hyper=warn,h2=warn,sqlx=warn,reqwest=warn";
 
-/// Sets the process's log up. A second call changes nothing.
-pub fn start(format: LogFormat) {
+/// The time, and whose line it is: the roles under `up` share one terminal.
+struct Stamp(&'static str);
+
+impl FormatTime for Stamp {
+    fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
+        SystemTime.format_time(w)?;
+        write!(w, " {:<9}", self.0)
+    }
+}
+
+/// Sets the log of `role` up. A second call changes nothing.
+pub fn start(role: &'static str, format: LogFormat) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second subscriber is refused; the first one keeps logging, which is all that is wanted.
     drop(match format {
-        LogFormat::Human => builder.with_ansi(colour()).with_target(false).try_init(),
+        LogFormat::Human => {
+            builder.with_ansi(colour()).with_target(false).with_timer(Stamp(role)).try_init()
+        }
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     });
 }

@@ -1,10 +1,10 @@
-//! Whether a role makes progress: it answers `/healthz` in time.
+//! Whether a role makes progress: it answers `/healthz` with 2xx in time.
 //!
 //! A process can exist and do nothing: stopped, deadlocked, spinning. Three checks in a row without
 //! an answer, about two seconds, are taken for that. A check that came back late because *we* were
 //! late says nothing and is not counted.
 //!
-//! Invariant: only an unanswered check counts against a role; a role that answers anything lives.
+//! Invariant: our own lateness never counts against a role.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::driver::Stopwatch;
 
-/// How long one check waits for the first byte of an answer.
+/// How long one check waits for an answer.
 pub const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a role is checked.
 pub const CHECK_EVERY: Duration = Duration::from_millis(250);
@@ -33,23 +33,24 @@ pub enum Check {
     Unclear,
 }
 
-/// Asks `at` for `/healthz` and waits for the first byte.
+/// Asks `at` for `/healthz`. Any other answer than a 2xx is the role's own word that it does not
+/// turn.
 pub async fn check(at: SocketAddr) -> Check {
     let watch = Stopwatch::start();
-    let answered = timeout(CHECK_TIMEOUT, first_byte(at)).await;
-    if matches!(answered, Ok(Ok(()))) {
+    let answered = timeout(CHECK_TIMEOUT, healthz(at)).await;
+    if matches!(answered, Ok(Ok(true))) {
         return Check::Answered;
     }
     if watch.elapsed() > LATE { Check::Unclear } else { Check::Silent }
 }
 
-async fn first_byte(at: SocketAddr) -> std::io::Result<()> {
+async fn healthz(at: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(at).await?;
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut byte = [0];
-    stream.read_exact(&mut byte).await?;
-    Ok(())
+    let mut head = *b"HTTP/1.1 ???";
+    stream.read_exact(&mut head).await?;
+    Ok(head.starts_with(b"HTTP/1.1 2"))
 }
 
 /// Counts checks without an answer.

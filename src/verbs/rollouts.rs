@@ -1,7 +1,7 @@
 //! The verbs of a rollout: what an agent asks, and what a person answers.
 //!
-//! Invariant: `request` and `renew` end with 0 only if the gate said `allow` *and* gave a permit.
-//! The word alone is not one.
+//! Invariant: `request` and `renew` end with 0 only if the gate said `allow` *and* gave a permit, or
+//! nothing is left to do because the rollout is confirmed. The word alone is not a permit.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const REST: (Duration, Duration) = (Duration::from_millis(200), Duration::from_s
 pub async fn run(session: &Session, command: RolloutCommand) -> Result<Ending, VerbError> {
     match command {
         RolloutCommand::Request(args) => request(session, args).await,
-        RolloutCommand::Renew { step, plan_step } => {
-            let more = json!({ "step": plan_step });
+        RolloutCommand::Renew { step, doing } => {
+            let more = json!({ "step": doing });
             Ok(permitted(&advance(session, &step, "renew", more).await?))
         }
         RolloutCommand::Applied { step, revision } => {
@@ -151,6 +151,7 @@ fn finish(
 fn permitted(answer: &Value) -> Ending {
     match answer["decision"].as_str() {
         Some("allow") if answer["permit"]["token"].is_string() => Ending::Done,
+        Some("allow") if answer["rollout"]["state"] == "confirmed" => Ending::Done,
         Some("hold") => Ending::Held,
         Some("deny") => Ending::Denied,
         Some(_) | None => Ending::Undecided,
@@ -337,6 +338,8 @@ mod tests {
         assert_eq!(ending(r#"{"decision": "allow", "permit": {"token": "hp1"}}"#), Ending::Done);
         assert_eq!(ending(r#"{"decision": "allow", "permit": null}"#), Ending::Undecided);
         assert_eq!(ending(r#"{"decision": "allow"}"#), Ending::Undecided);
+        let over = r#"{"decision": "allow", "permit": null, "rollout": {"state": "confirmed"}}"#;
+        assert_eq!(ending(over), Ending::Done, "nothing is left to do");
         assert_eq!(ending(r#"{"decision": "hold"}"#), Ending::Held);
         assert_eq!(ending(r#"{"decision": "deny"}"#), Ending::Denied);
         for none in [r#"{"decision": "ALLOW"}"#, "{}", "null", "[]", r#""allow""#] {

@@ -13,12 +13,13 @@ use crate::render::{self, Table, Tone};
 pub async fn run(session: &Session, command: TokenCommand) -> Result<Ending, VerbError> {
     let gate = session.as_operator()?;
     match command {
-        TokenCommand::Create { role, name } => {
-            let body = json!({ "role": role.as_str(), "name": name });
+        TokenCommand::Create { role, name, expires_in } => {
+            let mut body = json!({ "role": role.as_str(), "name": name });
+            if let Some(time) = expires_in {
+                body["expires_in_s"] = time.as_secs().max(1).into();
+            }
             let made = gate.post("/v1/tokens", &body).await?;
-            let secret = made.get("secret").or_else(|| made.get("token"));
-            let secret = secret.and_then(|secret| secret.as_str()).map(str::to_owned);
-            let secret = secret.ok_or(VerbError::Answer("secret"))?;
+            let secret = made["token"].as_str().ok_or(VerbError::Answer("token"))?.to_owned();
             session.show(&made, |_| secret);
             eprintln!("this token is shown once");
         }
@@ -29,17 +30,19 @@ pub async fn run(session: &Session, command: TokenCommand) -> Result<Ending, Ver
         TokenCommand::List => {
             let list = gate.get("/v1/tokens").await?;
             session.show(&list, |list| {
-                let mut table = Table::new(&["NAME", "ROLE", "STATE"]);
+                let mut table = Table::new(&["NAME", "ROLE", "STATE", "CREATED", "EXPIRES"]);
                 for token in list["items"].as_array().into_iter().flatten() {
-                    let state = if token["revoked"].as_bool() == Some(true) {
-                        render::mark("revoked", Tone::Odd)
-                    } else {
+                    let state = if token["revoked_at"].is_null() {
                         render::mark("good", Tone::Good)
+                    } else {
+                        render::mark("revoked", Tone::Odd)
                     };
                     table.row(vec![
                         render::or_dash(&token["name"]),
                         render::or_dash(&token["role"]),
                         state,
+                        render::or_dash(&token["created_at"]),
+                        render::or_dash(&token["expires_at"]),
                     ]);
                 }
                 table.text()

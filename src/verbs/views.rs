@@ -22,7 +22,7 @@ pub async fn status(session: &Session) -> Result<Ending, VerbError> {
     let gate = session.as_viewer()?;
     let services = gate.get("/v1/services").await?;
     let freezes = gate.get("/v1/freezes").await?;
-    let mut rollouts = gate.get("/v1/rollouts").await?;
+    let mut rollouts = gate.get("/v1/rollouts?limit=1000").await?;
     if let Some(items) = rollouts["items"].as_array_mut() {
         items.retain(|rollout| {
             rollout["state"].as_str().is_none_or(|state| IN_FLIGHT.contains(&state))
@@ -78,17 +78,29 @@ pub async fn services(session: &Session) -> Result<Ending, VerbError> {
 }
 
 fn services_text(list: &Value) -> String {
-    let mut table = Table::new(&["SERVICE", "ENVIRONMENT", "VERDICT", "FOR", "REASON"]);
+    let mut table = Table::new(&[
+        "SERVICE",
+        "ENVIRONMENT",
+        "VERDICT",
+        "LIVE FOR",
+        "REVERT",
+        "FROZEN",
+        "REASON",
+    ]);
     for service in list["items"].as_array().into_iter().flatten() {
-        let name = service.get("service").or_else(|| service.get("name"));
-        let verdict = service["verdict"].as_str().or(service["verdict"]["verdict"].as_str());
-        let inner = if service["verdict"].is_object() { &service["verdict"] } else { service };
+        let revert = match (&service["revert"], service["dry_run"].as_str()) {
+            (Value::Null, _) => render::mark("none", Tone::Odd),
+            (_, Some("failed")) => render::mark("dry run failed", Tone::Bad),
+            (how, _) => render::or_dash(how),
+        };
         table.row(vec![
-            render::or_dash(name.unwrap_or(&Value::Null)),
+            render::or_dash(&service["service"]),
             render::or_dash(&service["environment"]),
-            render::verdict(verdict.unwrap_or("unknown")),
-            render::age(&inner["since_ms"]),
-            render::or_dash(&inner["reason"]),
+            render::verdict(service["verdict"].as_str().unwrap_or("unknown")),
+            render::age(&service["live_ms"]),
+            revert,
+            render::or_dash(&service["frozen_by"]),
+            render::or_dash(&service["reason"]),
         ]);
     }
     if table.is_empty() { "no service was heard yet".to_owned() } else { table.text() }
@@ -193,8 +205,12 @@ pub async fn audit(session: &Session, command: AuditCommand) -> Result<Ending, V
     let path = if query.is_empty() { "/v1/audit".to_owned() } else { format!("/v1/audit?{query}") };
     let list = session.as_viewer()?.get(&path).await?;
     session.show(&list, |list| {
-        let entries = list["items"].as_array().into_iter().flatten();
-        entries.map(|entry| render::clean(&entry_text(entry))).collect::<Vec<_>>().join("\n")
+        let mut table = Table::new(&["SEQ", "AT", "WHO", "WHAT", "SUBJECT"]);
+        for entry in list["items"].as_array().into_iter().flatten() {
+            let cells = ["seq", "at", "who", "what", "subject"];
+            table.row(cells.iter().map(|name| render::or_dash(&entry[*name])).collect());
+        }
+        table.text()
     });
     Ok(Ending::Done)
 }
