@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use watchdog_core::watch::Event;
 use crate::driver::Clock;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, ProbeOutcome};
+use crate::supervise::Custody;
 use crate::wiring::FindCollector;
 
 mod answer;
@@ -89,6 +91,7 @@ pub struct Prober {
     pub ledger: Arc<Ledger>,
     pub find: FindCollector,
     pub inbox: Arc<Inbox>,
+    pub custody: watch::Receiver<Custody>,
     pub interval_ms: u64,
     pub timeout_ms: u64,
 }
@@ -97,6 +100,8 @@ impl Prober {
     /// Sends until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let client = crate::client::new(Duration::from_millis(self.timeout_ms));
+        // Without a supervisor this channel is closed, and its branch below is never taken.
+        let mut custody = self.custody.clone();
         let mut pace = tokio::time::interval(Duration::from_millis(self.interval_ms));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_flight: JoinSet<Result<(), String>> = JoinSet::new();
@@ -107,6 +112,13 @@ impl Prober {
                 () = shutdown.cancelled() => return,
                 Some(sent) = in_flight.join_next() => {
                     self.note(sent.unwrap_or_else(|e| Err(e.to_string())), &mut failing);
+                }
+                Ok(()) = custody.changed() => {
+                    if custody.borrow_and_update().is_known() {
+                        // What was sent to the one before is lost; a new one is proven at once.
+                        in_flight.abort_all();
+                        pace.reset_immediately();
+                    }
                 }
                 _ = pace.tick() => {
                     seq += 1;

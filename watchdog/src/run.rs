@@ -123,9 +123,9 @@ impl Running {
             Ends { inbox: Arc::clone(&common.inbox), _stop: common.stop.clone().drop_guard() };
 
         let beats = common.hear(ears, &services)?;
-        let verdicts = common.judge(&services, publisher, order, held, prove)?;
+        let verdicts = common.judge(&services, publisher, order, held.clone(), prove)?;
         let mut tasks = JoinSet::new();
-        common.spawn_senders(&mut tasks, attest);
+        common.spawn_senders(&mut tasks, attest, held);
         let drain = CancellationToken::new();
         let channels = Channels { orders, attested, probes, custody };
         let supervisor = common.supervise(channels, &drain);
@@ -221,7 +221,12 @@ impl Common {
     }
 
     /// Starts what talks to the collector and to the gate.
-    fn spawn_senders(&self, tasks: &mut JoinSet<()>, attested: watch::Sender<u64>) {
+    fn spawn_senders(
+        &self,
+        tasks: &mut JoinSet<()>,
+        attested: watch::Sender<u64>,
+        custody: watch::Receiver<Custody>,
+    ) {
         let run = self.wiring.boot.to_string();
         let clock = Arc::clone(&self.clock);
         let ledger = Arc::new(Ledger::new(self.wiring.probe_key, run, clock, self.metrics.clone()));
@@ -230,12 +235,14 @@ impl Common {
             inbox: Arc::clone(&self.inbox),
             ledger: Arc::clone(&ledger),
             metrics: self.metrics.clone(),
+            custody: custody.clone(),
             announce: self.wiring.supervise.is_none(),
         };
         let prober = Prober {
             ledger,
             find: Arc::clone(&self.wiring.collector),
             inbox: Arc::clone(&self.inbox),
+            custody,
             interval_ms: self.config.probe_interval_ms,
             timeout_ms: self.config.probe_timeout_ms,
         };

@@ -41,7 +41,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// How often a kill that does not take effect is complained of, and a lost collector looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is asked whether a started collector has said where it listens.
-const LOOK_FOR_PLACE: Duration = Duration::from_millis(50);
+const LOOK_FOR_PLACE: Duration = Duration::from_millis(20);
 /// How long a started collector may take to say where it listens, in milliseconds.
 const APPEAR_MS: u64 = 10_000;
 
@@ -68,6 +68,14 @@ pub enum Custody {
     Ending { pid: u32 },
     /// It died too often. A person must look.
     GivenUp,
+}
+
+impl Custody {
+    /// Whether it runs and has said where it listens.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        matches!(self, Self::Running { boot: Some(_), .. })
+    }
 }
 
 /// Ends of the channels that lead to the supervisor, and what it needs of its surroundings.

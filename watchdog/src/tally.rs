@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use watchdog_core::names::Boot;
@@ -15,6 +16,7 @@ use watchdog_core::watch::Event;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, PollOutcome};
 use crate::probes::Ledger;
+use crate::supervise::Custody;
 use crate::wiring::{CollectorPlace, FindCollector};
 
 /// For how long the collector may hold a poll when nothing changes.
@@ -32,6 +34,7 @@ pub struct Intake {
     pub inbox: Arc<Inbox>,
     pub ledger: Arc<Ledger>,
     pub metrics: Metrics,
+    pub custody: watch::Receiver<Custody>,
     /// Whether a new boot is told to the verdict loop here, because nobody supervises.
     pub announce: bool,
 }
@@ -49,9 +52,13 @@ impl Intake {
         let client = crate::client::new(TIMEOUT);
         let mut cursor: Option<Cursor> = None;
         let mut last = PollOutcome::Page;
+        // Without a supervisor this channel is closed, and its branches are never taken.
+        let mut custody = self.custody.clone();
         while !shutdown.is_cancelled() {
             let polled = tokio::select! {
                 () = shutdown.cancelled() => return,
+                // What the one before still owes is lost; a new one is asked at once.
+                Ok(()) = custody.changed() => continue,
                 polled = self.poll(&client, cursor.as_ref()) => polled,
             };
             let outcome = match polled {
@@ -81,7 +88,10 @@ impl Intake {
                     info!("the tally is read");
                 }
             } else {
-                tokio::time::sleep(PAUSE).await;
+                let moved = tokio::time::timeout(PAUSE, custody.changed()).await;
+                if matches!(moved, Ok(Err(_))) {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             last = outcome;
         }

@@ -42,9 +42,10 @@ impl Collector for Verdicts {
             items.iter().map(|v| (v, v.witness.as_ref().map(|w| float(w.requests)))),
         )?;
         let observer = items.first().map(|v| seconds(v.observer.late_ms));
-        one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", observer)?;
+        let unit = Some(&Unit::Seconds);
+        one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", unit, observer)?;
         let coverage = items.first().and_then(|v| v.probes.coverage);
-        one(&mut encoder, "probe_coverage", "Share of the last probes that returned", coverage)
+        one(&mut encoder, "probe_coverage", "Share of probes that returned", None, coverage)
     }
 }
 
@@ -86,9 +87,10 @@ fn one(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     words: &str,
+    unit: Option<&Unit>,
     value: Option<f64>,
 ) -> Result<(), std::fmt::Error> {
-    let metric = encoder.encode_descriptor(name, words, None, MetricType::Gauge)?;
+    let metric = encoder.encode_descriptor(name, words, unit, MetricType::Gauge)?;
     value.map_or(Ok(()), |value| ConstGauge::new(value).encode(metric))
 }
 

@@ -148,6 +148,11 @@ async fn a_collector_that_hangs_is_killed_after_the_gate_was_told_and_started_ag
         .await;
     let before = stage.sample(returned).await;
     stage.until("probes return", async |s| s.sample(returned).await > before).await;
+    let back_after = stopped_at.elapsed().as_millis();
+    println!(
+        "killed {} ms after it hung, probes back after {back_after} ms",
+        killed_after.as_millis()
+    );
     assert!(killed_after > Duration::from_millis(1_500), "convicted late: {killed_after:?}");
     assert!(killed_after < Duration::from_secs(4), "convicted in time: {killed_after:?}");
     assert_eq!(stage.sample("holdpoint_watchdog_collector_convictions_total").await, Some(1.0));
