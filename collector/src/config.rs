@@ -9,7 +9,10 @@ use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-const MIB: usize = 1024 * 1024;
+const MIB: usize = 1_024 * 1_024;
+const GIB: usize = 1_024 * MIB;
+/// Each exporter's task checks in at the pulse of the beat, beside the pipeline's own.
+const EXPORTERS_MAX: usize = watchdog_core::pulse::WORKERS_MAX as usize - 1;
 
 /// Configuration of the collector role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +145,7 @@ impl Config {
             }
         };
         check(
-            (1_024..=1_024 * MIB).contains(&self.max_request_bytes),
+            (1_024..=GIB).contains(&self.max_request_bytes),
             "max_request_bytes",
             format!("{} is not between 1 KiB and 1 GiB", self.max_request_bytes),
         );
@@ -156,6 +159,11 @@ impl Config {
             ),
         );
         check(self.tally_rows_max > 0, "tally_rows_max", "0 would count nothing".to_owned());
+        check(
+            self.exporters.len() <= EXPORTERS_MAX,
+            "exporter",
+            format!("{} backends; at most {EXPORTERS_MAX} are possible", self.exporters.len()),
+        );
         for exporter in &self.exporters {
             for (key, text) in exporter.mistakes(self.max_request_bytes) {
                 check(false, key, text);

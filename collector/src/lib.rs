@@ -16,15 +16,26 @@
 //! configured exporter has taken it into its queue, a clean stop delivers the queues within
 //! `drain_timeout_ms`, and a crash of the collector loses what they hold.
 
+mod admin;
+mod arrival;
+mod beat;
 mod config;
 mod driver;
+mod export;
+mod gunzip;
 mod json;
 mod memory;
+mod metrics;
 mod otlp;
+mod parcel;
+mod pipeline;
+mod receive;
 mod refusal;
+mod run;
 #[cfg(test)]
 mod samples;
 mod scan;
+mod tally;
 mod wire;
 
 use std::net::SocketAddr;
@@ -61,6 +72,8 @@ pub enum StartError {
 pub enum RunError {
     #[error("run collector: start the beat thread")]
     BeatThread(#[source] std::io::Error),
+    #[error("run collector: set up the exporters: {0}")]
+    Exporters(String),
 }
 
 /// A collector that holds its ports and does not serve yet.
@@ -101,14 +114,12 @@ impl Bound {
     /// Serves until `shutdown`, then drains the exporters' queues.
     ///
     /// # Errors
-    /// [`RunError`] if the system refuses a thread.
+    /// [`RunError`] if the system refuses what it takes to begin.
     pub async fn run(
         self,
         watchdog: BeatTarget,
         shutdown: CancellationToken,
     ) -> Result<(), RunError> {
-        let _ = (self.config, self.boot, self.grpc, self.http, self.admin, watchdog);
-        shutdown.cancelled().await;
-        Ok(())
+        run::run(self, watchdog, shutdown).await
     }
 }

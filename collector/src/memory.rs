@@ -112,6 +112,16 @@ impl Buffer {
         Ok(())
     }
 
+    /// Bytes that fit without growth.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.capacity().min(self.max) - self.bytes.len()
+    }
+
+    /// Bytes that the limit still allows.
+    pub(crate) fn headroom(&self) -> usize {
+        self.max - self.bytes.len()
+    }
+
     pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.reserve(bytes.len())?;
         self.bytes.extend_from_slice(bytes);

@@ -22,7 +22,9 @@ use watchdog_core::tally::{DURATION_BOUNDS_MS, Signal};
 
 use crate::wire::{Malformed, Reader};
 
-pub(crate) use probes::{Probe, probes};
+use probes::{PROBES_MAX, probes};
+
+pub(crate) use probes::Probe;
 pub(crate) use resource::Identity;
 
 /// How deeply values may nest. The strictest decoder in use (prost) allows 47 levels.
@@ -65,11 +67,72 @@ pub(crate) struct Found<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+/// Resources of one request that are kept while it is scanned; a request with more is scanned a
+/// second time when it is counted, so that memory does not grow with hostile requests.
+const FOUND_MAX: usize = 256;
+
+/// A request that is well formed, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Scanned<'a> {
+    pub(crate) signal: Signal,
+    /// Records of all resources.
+    pub(crate) records: u64,
+    /// Data points that ended a series, of all resources.
+    pub(crate) ended: u64,
+    pub(crate) probes: Vec<Probe>,
+    request: &'a [u8],
+    found: Vec<Found<'a>>,
+    found_all: bool,
+}
+
+impl<'a> Scanned<'a> {
+    /// Scans an export request of `signal`.
+    ///
+    /// # Errors
+    /// [`Malformed`], for the first mistake anywhere in it.
+    pub(crate) fn of(signal: Signal, request: &'a [u8]) -> Result<Self, Malformed> {
+        let mut scanned = Self {
+            signal,
+            records: 0,
+            ended: 0,
+            probes: Vec::new(),
+            request,
+            found: Vec::new(),
+            found_all: true,
+        };
+        let mut probing = Ok(());
+        scan(signal, request, &mut |found| {
+            scanned.records += found.counts.records;
+            scanned.ended += found.counts.ended;
+            if signal == Signal::Traces && found.identity.is_probe() {
+                match probes(found.bytes, PROBES_MAX - scanned.probes.len()) {
+                    Ok(probes) => scanned.probes.extend(probes),
+                    Err(malformed) => probing = Err(malformed),
+                }
+            }
+            scanned.found_all &= scanned.found.len() < FOUND_MAX;
+            if scanned.found_all {
+                scanned.found.push(*found);
+            }
+        })?;
+        probing.map(|()| scanned)
+    }
+
+    /// Gives each resource to `visit`.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&Found<'a>)) {
+        if self.found_all {
+            self.found.iter().for_each(visit);
+        } else {
+            scan(self.signal, self.request, &mut visit).expect("the same bytes passed this scan");
+        }
+    }
+}
+
 /// Scans an export request of `signal` and gives each of its resources to `sink`.
 ///
 /// # Errors
 /// [`Malformed`]; the resources before the mistake have been given to `sink` by then.
-pub(crate) fn scan<'a>(
+fn scan<'a>(
     signal: Signal,
     request: &'a [u8],
     sink: &mut impl FnMut(&Found<'a>),

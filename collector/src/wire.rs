@@ -56,15 +56,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(crate) const fn fixed32(self) -> Result<u32, Malformed> {
-        match self {
-            Self::Fixed32(value) => Ok(value),
-            Self::Varint(_) | Self::Bytes(_) | Self::Fixed64(_) | Self::Group => {
-                Err(Malformed::WireType)
-            }
-        }
-    }
-
     pub(crate) const fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(value) => Ok(value),

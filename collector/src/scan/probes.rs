@@ -11,7 +11,7 @@ use watchdog_core::probe::{ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE};
 use super::{DEPTH_MAX, values};
 use crate::wire::{Malformed, Reader};
 
-const PROBES_MAX: usize = 16;
+pub(super) const PROBES_MAX: usize = 16;
 const TEXT_BYTES_MAX: usize = 256;
 
 /// The attributes of one probe span.
@@ -23,12 +23,12 @@ pub(crate) struct Probe {
     pub(crate) mac: String,
 }
 
-/// The probes in a `ResourceSpans` that has been scanned.
-pub(crate) fn probes(resource_spans: &[u8]) -> Result<Vec<Probe>, Malformed> {
+/// The first `most` probes in a `ResourceSpans`.
+pub(super) fn probes(resource_spans: &[u8], most: usize) -> Result<Vec<Probe>, Malformed> {
     let mut found = Vec::new();
     each(resource_spans, 2, |scope| {
         each(scope, 2, |span| {
-            if found.len() < PROBES_MAX {
+            if found.len() < most {
                 found.extend(probe(span)?);
             }
             Ok(())

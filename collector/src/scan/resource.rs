@@ -2,6 +2,8 @@
 //!
 //! Invariant: an attribute that is missing, empty or not a text is `None`, never an empty name.
 
+use watchdog_core::probe::PROBE_SERVICE;
+
 use super::{DEPTH_MAX, values};
 use crate::otlp::common::RESOURCE;
 use crate::wire::{Malformed, Reader};
@@ -16,6 +18,11 @@ pub(crate) struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
+    /// Whether this is not a service but the watchdog's probe.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.name == Some(PROBE_SERVICE) && self.namespace.is_none()
+    }
+
     /// Reads a `Resource`. Several in one `ResourceSpans` merge, as in every protobuf decoder.
     pub(super) fn read(&mut self, resource: &'a [u8]) -> Result<(), Malformed> {
         let mut reader = Reader::new(resource);

@@ -239,12 +239,19 @@ fn a_duration_on_a_bound_belongs_to_the_bucket_it_ends() {
 #[test]
 fn a_probe_is_found_with_all_its_attributes() {
     let bytes = samples::probe("r1", 7).encode_to_vec();
-    let mut found = Vec::new();
-    scan(Signal::Traces, &bytes, &mut |resource| {
-        assert_eq!(resource.identity.name, Some(watchdog_core::probe::PROBE_SERVICE));
-        found.extend(probes(resource.bytes).expect("it was scanned"));
-    })
-    .expect("valid");
+    let found = Scanned::of(Signal::Traces, &bytes).expect("valid").probes;
     let [probe] = found.as_slice() else { panic!("one probe, not {found:?}") };
     assert_eq!((probe.run.as_str(), probe.seq.as_str()), ("r1", "7"));
+}
+
+#[test]
+fn a_request_of_very_many_resources_is_given_whole_in_bounded_memory() {
+    for resources in [FOUND_MAX, FOUND_MAX + 1, 10_000] {
+        let bytes = samples::log_lines("shop", 1).encode_to_vec().repeat(resources);
+        let scanned = Scanned::of(Signal::Logs, &bytes).expect("valid");
+        let mut records = 0;
+        scanned.each(|found| records += found.counts.records);
+        assert_eq!((scanned.records, records), (resources as u64, resources as u64));
+        assert!(scanned.found.len() <= FOUND_MAX);
+    }
 }

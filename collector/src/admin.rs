@@ -1,0 +1,136 @@
+//! The admin port: health, metrics, and the tally for the watchdog.
+//!
+//! Invariant: health is derived from progress, never from the process being there. `/healthz` is
+//! good only while the pipeline turns and no exporter has been failing for long; `/readyz` only
+//! while a request would be taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver;
+use crate::metrics::Moment;
+use crate::pipeline::Pipeline;
+
+/// An exporter that has failed for this long makes the collector ill.
+const FAILING_MS_MAX: u64 = 15_000;
+/// The longest wait of a poll.
+const WAIT_MS_MAX: u64 = 30_000;
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the admin port shows.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) pipeline: Arc<Pipeline>,
+    /// The OTLP ports stop taking requests.
+    pub(crate) stopping: CancellationToken,
+    /// The admin port itself stops.
+    pub(crate) closing: CancellationToken,
+}
+
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/tally", get(tally))
+        .fallback(not_found)
+        .with_state(Arc::new(admin))
+}
+
+async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
+    let now = driver::now();
+    let troubles: Vec<_> = admin
+        .pipeline
+        .exporters
+        .queued_bytes()
+        .filter_map(|(exporter, _)| exporter.health.trouble(now))
+        .filter(|(failing_ms, _)| *failing_ms > FAILING_MS_MAX)
+        .map(|(failing_ms, why)| format!("an exporter has failed for {failing_ms} ms: {why}"))
+        .collect();
+    state(troubles)
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let mut troubles = Vec::new();
+    if admin.stopping.is_cancelled() {
+        troubles.push("the collector is stopping".to_owned());
+    }
+    if admin.pipeline.exporters.is_full() {
+        troubles.push("the queue to a backend is full".to_owned());
+    }
+    state(troubles)
+}
+
+fn state(troubles: Vec<String>) -> Response {
+    if troubles.is_empty() {
+        return Json(json!({ "status": "ok" })).into_response();
+    }
+    let body = json!({ "status": "failing", "reasons": troubles });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let pipeline = &admin.pipeline;
+    for (exporter, bytes) in pipeline.exporters.queued_bytes() {
+        exporter.set_queued_bytes(bytes);
+    }
+    let moment =
+        Moment { tally: pipeline.tally.size(), memory_bytes: pipeline.budget.held_bytes() };
+    match pipeline.metrics.page(moment) {
+        Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "cannot write the page", ""),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Poll {
+    /// The cursor of the page before; 0 asks for everything.
+    #[serde(default)]
+    after: u64,
+    /// How long to wait for a change.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn tally(
+    State(admin): State<Arc<Admin>>,
+    poll: Result<Query<Poll>, QueryRejection>,
+) -> Response {
+    let Poll { after, wait_ms } = match poll {
+        Ok(Query(poll)) => poll,
+        Err(rejection) => {
+            let hint = "GET /v1/tally?after=CURSOR&wait_ms=N";
+            return error(StatusCode::BAD_REQUEST, "bad_query", &rejection.body_text(), hint);
+        }
+    };
+    let tally = &admin.pipeline.tally;
+    let wait = Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+    tokio::select! {
+        () = tally.changed_after(after, wait) => {}
+        () = admin.closing.cancelled() => {}
+    }
+    Json(tally.page(after, driver::now())).into_response()
+}
+
+async fn not_found(uri: Uri) -> Response {
+    let text = format!("no such path: {}", uri.path());
+    let hint = "this is the admin port: /healthz, /readyz, /metrics and /v1/tally";
+    error(StatusCode::NOT_FOUND, "not_found", &text, hint)
+}
+
+fn error(status: StatusCode, code: &str, message: &str, hint: &str) -> Response {
+    let error = json!({ "error": { "code": code, "message": message, "hint": hint } });
+    (status, Json(error)).into_response()
+}

@@ -1,0 +1,130 @@
+//! gzip, opened for the scan.
+//!
+//! Output grows in a [`Buffer`], so that 18 KB that would become 18 GiB stop at the limit, and at
+//! the budget before that. Several members in a row are one content (RFC 1952, 2.2); who forwards
+//! the compressed bytes needs to know, because some decoders silently read only the first.
+//!
+//! Invariant: no byte of output exists that the budget did not admit.
+
+use std::io::Read;
+
+use flate2::bufread::GzDecoder;
+
+use crate::memory::{Budget, Buffer};
+use crate::refusal::Refusal;
+
+/// Room that is asked for at a time when nothing better is known.
+const STEP_BYTES: usize = 16 * 1_024;
+/// Text compresses about 10 times; a trailer that claims more than this is not believed at once.
+const RATIO_BELIEVED: usize = 64;
+
+/// What a gzip body holds.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) buffer: Buffer,
+    /// Whether any decoder reads the compressed bytes whole.
+    pub(crate) single_member: bool,
+}
+
+/// Inflates `gzip`, up to `max` bytes.
+pub(crate) fn gunzip(gzip: &[u8], budget: &Budget, max: usize) -> Result<Opened, Refusal> {
+    let mut buffer = Buffer::new(budget, max)?;
+    let expected = claimed_bytes(gzip).min(gzip.len().saturating_mul(RATIO_BELIEVED)).min(max);
+    buffer.reserve(expected)?;
+    let (mut rest, mut members) = (gzip, 0);
+    while !rest.is_empty() || members == 0 {
+        let mut decoder = GzDecoder::new(rest);
+        inflate(&mut decoder, &mut buffer)?;
+        rest = decoder.into_inner();
+        members += 1;
+    }
+    Ok(Opened { buffer, single_member: members == 1 })
+}
+
+fn inflate(decoder: &mut impl Read, buffer: &mut Buffer) -> Result<(), Refusal> {
+    loop {
+        let read = |into: &mut [u8], decoder: &mut dyn Read| {
+            decoder.read(into).map_err(|error| Refusal::Malformed(format!("gzip: {error}")))
+        };
+        let at = buffer.len();
+        let room = buffer.room().min(1 << 20);
+        if room == 0 {
+            // Full: whether this is the end shows only when one more byte is asked for.
+            let mut one = [0];
+            if read(&mut one, decoder)? == 0 {
+                return Ok(());
+            }
+            buffer.reserve(STEP_BYTES.min(buffer.headroom()).max(1))?;
+            buffer.extend(&one)?;
+            continue;
+        }
+        buffer.extend_zeroed(room)?;
+        let n = read(&mut buffer.as_mut_slice()[at..], decoder)?;
+        buffer.truncate(at + n);
+        if n == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The size that the trailer claims (modulo 2^32, and of the last member only).
+pub(crate) fn claimed_bytes(gzip: &[u8]) -> usize {
+    gzip.last_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).expect("memory does not fail");
+        encoder.finish().expect("memory does not fail")
+    }
+
+    fn open(gzip: &[u8], max: usize) -> Result<(Vec<u8>, bool), Refusal> {
+        let opened = gunzip(gzip, &Budget::new(1 << 24), max)?;
+        Ok((opened.buffer.as_slice().to_vec(), opened.single_member))
+    }
+
+    #[test]
+    fn content_comes_back_whole_up_to_the_limit() {
+        let content: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+        let gzip = gzip(&content);
+        assert_eq!(open(&gzip, content.len()), Ok((content.clone(), true)));
+        let max = content.len() - 1;
+        assert_eq!(open(&gzip, max), Err(Refusal::TooLarge { max }));
+    }
+
+    #[test]
+    fn several_members_are_one_content() {
+        let both = [gzip(b"ab"), gzip(b"cd")].concat();
+        assert_eq!(open(&both, 100), Ok((b"abcd".to_vec(), false)));
+        assert_eq!(open(&gzip(b""), 100), Ok((Vec::new(), true)));
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit_or_the_budget() {
+        let bomb = gzip(&vec![0; 8 << 20]);
+        assert!(bomb.len() < 10_000);
+        assert_eq!(open(&bomb, 1 << 20), Err(Refusal::TooLarge { max: 1 << 20 }));
+        let budget = Budget::new(1 << 20);
+        assert_eq!(gunzip(&bomb, &budget, 1 << 26).expect_err("no budget"), Refusal::MemoryFull);
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_not_gzip_is_malformed() {
+        let whole = gzip(b"some content that is long enough");
+        let trailing = [whole.as_slice(), b"xx"].concat();
+        for bad in [b"".as_slice(), b"plain", &whole[..whole.len() - 1], &whole[1..], &trailing] {
+            let opened = open(bad, 1_000);
+            assert!(matches!(opened, Err(Refusal::Malformed(_))), "{opened:?}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! All metrics of the collector, once.
+//!
+//! Invariant: label values are enums, or backends from the configuration; nothing that a client
+//! sends becomes a label.
+
+mod health;
+
+use std::fmt::Error;
+use std::sync::Arc;
+
+use front_door::Counts as DoorCounts;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use watchdog_core::tally::{Counts, Signal};
+
+use crate::config::ExporterConfig;
+use crate::export::DropReason;
+use crate::refusal::Refusal;
+use crate::tally::Size;
+
+pub(crate) use health::Health;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSignal {
+    signal: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    /// `unknown` if the request did not get as far as to name one.
+    signal: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfExporter {
+    exporter: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Forwarded {
+    exporter: String,
+    signal: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Dropped {
+    exporter: String,
+    signal: &'static str,
+    reason: &'static str,
+}
+
+/// One counter per signal, found without a lookup.
+#[derive(Debug)]
+struct PerSignal([Counter; 3]);
+
+impl PerSignal {
+    fn new(make: impl Fn(&'static str) -> Counter) -> Self {
+        Self(Signal::ALL.map(|signal| make(signal.as_str())))
+    }
+
+    fn of(&self, signal: Signal) -> &Counter {
+        let [traces, metrics, logs] = &self.0;
+        match signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        }
+    }
+}
+
+/// The collector's metrics, and what is counted for its beat.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: PerSignal,
+    records: PerSignal,
+    bytes: PerSignal,
+    refused: Family<Refused, Counter>,
+    forwarded: Family<Forwarded, Counter>,
+    dropped: Family<Dropped, Counter>,
+    failed_attempts: Family<OfExporter, Counter>,
+    queued_bytes: Family<OfExporter, Gauge>,
+    queued_records: Gauge,
+    memory_bytes: Gauge,
+    rows: Gauge,
+    rows_refused: Gauge,
+    unnamed_records: Gauge,
+    /// Export requests, and those of them that were refused for the collector's own sake, since
+    /// the last beat.
+    work: Counts<2>,
+}
+
+/// What is read when the metrics page is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) tally: Size,
+    pub(crate) memory_bytes: usize,
+}
+
+impl Metrics {
+    pub(crate) fn new(doors: [(&'static str, Arc<DoorCounts>); 3]) -> Self {
+        let mut registry = Registry::with_prefix("holdpoint_collector");
+        let requests = Family::<OfSignal, Counter>::default();
+        let records = Family::<OfSignal, Counter>::default();
+        let bytes = Family::<OfSignal, Counter>::default();
+        let per_signal = |family: &Family<OfSignal, Counter>| {
+            PerSignal::new(|signal| family.get_or_create(&OfSignal { signal }).clone())
+        };
+        let metrics = Self {
+            requests: per_signal(&requests),
+            records: per_signal(&records),
+            bytes: per_signal(&bytes),
+            refused: Family::default(),
+            forwarded: Family::default(),
+            dropped: Family::default(),
+            failed_attempts: Family::default(),
+            queued_bytes: Family::default(),
+            queued_records: Gauge::default(),
+            memory_bytes: Gauge::default(),
+            rows: Gauge::default(),
+            rows_refused: Gauge::default(),
+            unnamed_records: Gauge::default(),
+            work: Counts::new(),
+            registry: Registry::default(),
+        };
+        registry.register("requests", "Export requests taken", requests);
+        registry.register("records", "Spans, data points and log records taken", records);
+        registry.register("request_bytes", "Bytes of taken requests, as they came", bytes);
+        metrics.register(&mut registry);
+        registry.register_collector(Box::new(Doors(doors)));
+        Self { registry, ..metrics }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("refused_requests", "Requests not taken", self.refused.clone());
+        registry.register(
+            "forwarded_records",
+            "Records that a backend took",
+            self.forwarded.clone(),
+        );
+        registry.register(
+            "dropped_records",
+            "Records taken from a client that a backend will never have",
+            self.dropped.clone(),
+        );
+        registry.register(
+            "failed_attempts",
+            "Attempts to reach a backend that are tried again",
+            self.failed_attempts.clone(),
+        );
+        registry.register(
+            "queued_bytes",
+            "Bytes that wait for a backend",
+            self.queued_bytes.clone(),
+        );
+        registry.register(
+            "queued_records",
+            "Records on their way to the far tap",
+            self.queued_records.clone(),
+        );
+        registry.register(
+            "memory_held_bytes",
+            "Bytes of the memory budget in use",
+            self.memory_bytes.clone(),
+        );
+        registry.register("tally_rows", "Rows of the tally", self.rows.clone());
+        registry.register(
+            "tally_rows_refused",
+            "Times that the full tally had no place for a new row",
+            self.rows_refused.clone(),
+        );
+        registry.register(
+            "unnamed_records",
+            "Records without a usable service.name, which are in no row",
+            self.unnamed_records.clone(),
+        );
+    }
+
+    /// A request was taken.
+    pub(crate) fn received(&self, signal: Signal, records: u64, bytes: usize) {
+        self.requests.of(signal).inc();
+        self.records.of(signal).inc_by(records);
+        self.bytes.of(signal).inc_by(bytes as u64);
+        self.work.add([1, 0]);
+    }
+
+    /// A request was refused.
+    pub(crate) fn refused(&self, signal: Option<Signal>, refusal: &Refusal) {
+        let signal = signal.map_or("unknown", Signal::as_str);
+        self.refused.get_or_create(&Refused { signal, reason: refusal.reason() }).inc();
+        // Only what the collector owes its clients is an error of the collector.
+        self.work.add([1, u64::from(refusal.http_status().is_server_error())]);
+    }
+
+    /// Requests and errors since the last call.
+    pub(crate) fn drain_work(&self) -> [u64; 2] {
+        self.work.drain()
+    }
+
+    /// The metrics of one exporter.
+    pub(crate) fn exporter(&self, config: &ExporterConfig) -> Arc<ExporterMetrics> {
+        let exporter = config.endpoint.clone();
+        let dropped = |reason: DropReason| {
+            PerSignal::new(|signal| {
+                let (exporter, reason) = (exporter.clone(), reason.as_str());
+                self.dropped.get_or_create(&Dropped { exporter, signal, reason }).clone()
+            })
+        };
+        let of = || OfExporter { exporter: exporter.clone() };
+        Arc::new(ExporterMetrics {
+            forwarded: PerSignal::new(|signal| {
+                let exporter = exporter.clone();
+                self.forwarded.get_or_create(&Forwarded { exporter, signal }).clone()
+            }),
+            dropped: DropReason::ALL.map(dropped),
+            failed_attempts: self.failed_attempts.get_or_create(&of()).clone(),
+            queued_bytes: self.queued_bytes.get_or_create(&of()).clone(),
+            health: Health::default(),
+        })
+    }
+
+    /// The page, in OpenMetrics.
+    pub(crate) fn page(&self, moment: Moment) -> Result<String, Error> {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.queued_records.set(gauge(moment.tally.queued_records));
+        self.memory_bytes.set(gauge(moment.memory_bytes as u64));
+        self.rows.set(gauge(moment.tally.rows as u64));
+        self.rows_refused.set(gauge(moment.tally.rows_refused));
+        self.unnamed_records.set(gauge(moment.tally.unnamed_records));
+        let mut page = String::new();
+        encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+/// What one exporter counts.
+#[derive(Debug)]
+pub(crate) struct ExporterMetrics {
+    forwarded: PerSignal,
+    dropped: [PerSignal; DropReason::ALL.len()],
+    failed_attempts: Counter,
+    queued_bytes: Gauge,
+    pub(crate) health: Health,
+}
+
+impl ExporterMetrics {
+    pub(crate) fn forwarded(&self, signal: Signal, records: u64) {
+        self.forwarded.of(signal).inc_by(records);
+    }
+
+    pub(crate) fn dropped(&self, signal: Signal, reason: DropReason, records: u64) {
+        let [rejected, expired, stopped] = &self.dropped;
+        let counters = match reason {
+            DropReason::Rejected => rejected,
+            DropReason::Expired => expired,
+            DropReason::Stopped => stopped,
+        };
+        counters.of(signal).inc_by(records);
+    }
+
+    pub(crate) fn failed_attempt(&self) {
+        self.failed_attempts.inc();
+    }
+
+    pub(crate) fn set_queued_bytes(&self, bytes: usize) {
+        self.queued_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+/// The connections at each door.
+#[derive(Debug)]
+struct Doors([(&'static str, Arc<DoorCounts>); 3]);
+
+impl Collector for Doors {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut family = |name, help, kind: MetricType, value: fn(&front_door::Seen) -> u64| {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (door, counts) in &self.0 {
+                let labels = [("door", *door)];
+                ConstCounter::new(value(&counts.seen())).encode(family.encode_family(&labels)?)?;
+            }
+            Ok(())
+        };
+        let counter = MetricType::Counter;
+        family("connections_accepted", "Connections let in", counter, |seen| seen.accepted)?;
+        family("connections_refused", "Not let in for want of room", counter, |s| s.refused)?;
+        family("connections_evicted", "Closed to make room", counter, |seen| seen.evicted)?;
+        family("connections_timed_out", "Closed for slowness", counter, |seen| seen.timed_out)?;
+        family("connections_closed", "Connections that ended", counter, |seen| {
+            seen.accepted.saturating_sub(seen.open)
+        })?;
+        family("accept_errors", "Failures of accept", counter, |seen| seen.accept_errors)
+    }
+}

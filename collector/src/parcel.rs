@@ -1,0 +1,54 @@
+//! What is owed for a request after it was acknowledged.
+//!
+//! Every exporter that took the request holds a share of its [`Parcel`] and must say how it ended;
+//! dropping a share unsaid counts as dropped. When the last has said so, the far tap of the path
+//! is reached: the records are forwarded or dropped, and if all delivered, probes are echoed.
+//!
+//! Invariant: each record of an acknowledged request is counted exactly once as forwarded or as
+//! dropped, and a probe is echoed only after every exporter delivered it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use watchdog_core::tally::Signal;
+
+use crate::driver;
+use crate::scan::Probe;
+use crate::tally::Tally;
+
+/// A request on its way to the far tap.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) signal: Signal,
+    pub(crate) records: u64,
+    probes: Vec<Probe>,
+    /// Records that were dropped, by the exporter that dropped most.
+    dropped: Mutex<u64>,
+    tally: Arc<Tally>,
+}
+
+impl Parcel {
+    pub(crate) fn new(
+        signal: Signal,
+        records: u64,
+        probes: Vec<Probe>,
+        tally: Arc<Tally>,
+    ) -> Arc<Self> {
+        tally.queued(records);
+        Arc::new(Self { signal, records, probes, dropped: Mutex::new(0), tally })
+    }
+
+    /// One exporter could not deliver `records` of it.
+    pub(crate) fn dropped(&self, records: u64) {
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        *dropped = records.min(self.records).max(*dropped);
+    }
+}
+
+impl Drop for Parcel {
+    /// The last share is gone: this is the far tap.
+    fn drop(&mut self) {
+        let dropped = *self.dropped.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let probes = if dropped == 0 { std::mem::take(&mut self.probes) } else { Vec::new() };
+        self.tally.settled(self.records, dropped, probes, driver::now());
+    }
+}

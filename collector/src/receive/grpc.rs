@@ -1,0 +1,165 @@
+//! OTLP/gRPC on plain HTTP/2: one message in, one empty message out.
+//!
+//! A unary call needs little of gRPC: a five-byte frame before the message, the status in the
+//! trailers. The message is not decoded here; it goes to the pipeline as it is.
+//! Source: "gRPC over HTTP2" of the grpc project.
+//!
+//! Invariant: every answer is HTTP 200 with a `grpc-status`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use ::http::{Method, Request, Response, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::{Buf, Bytes};
+use hyper::body::Incoming;
+use watchdog_core::tally::Signal;
+
+use super::{Reply, body, paths, status};
+use crate::arrival::{Arrival, Encoding, Format};
+use crate::pipeline::Pipeline;
+use crate::refusal::Refusal;
+
+/// Compressed flag and length of a message.
+const FRAME_HEAD_BYTES: usize = 5;
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+pub(super) async fn answer(
+    pipeline: &Arc<Pipeline>,
+    mut request: Request<Incoming>,
+) -> Response<Reply> {
+    let signal = paths::find(request.uri().path(), paths::grpc);
+    match take(pipeline, signal, &mut request).await {
+        Ok(()) => accepted(),
+        Err(refusal) => {
+            pipeline.metrics.refused(signal, &refusal);
+            refused(&refusal)
+        }
+    }
+}
+
+async fn take(
+    pipeline: &Arc<Pipeline>,
+    signal: Option<Signal>,
+    request: &mut Request<Incoming>,
+) -> Result<(), Refusal> {
+    if request.version() != Version::HTTP_2 {
+        return Err(Refusal::NeedsHttp2);
+    }
+    let signal = signal.ok_or(Refusal::NoSuchRpc)?;
+    if request.method() != Method::POST {
+        return Err(Refusal::Method);
+    }
+    let declared = declared_encoding(request.headers())?;
+    let max = pipeline.max_request_bytes;
+    let read = body::read(request.body_mut(), &pipeline.budget, max + FRAME_HEAD_BYTES).await;
+    let (frame, held) = read.map_err(|refusal| match refusal {
+        // The limit is told without the frame's head, as the operator set it.
+        Refusal::TooLarge { .. } => Refusal::TooLarge { max },
+        other => other,
+    })?;
+    let (compressed, body) = message(frame)?;
+    let encoding = match (compressed, declared) {
+        (false, _) => Encoding::Identity,
+        (true, Encoding::Gzip) => Encoding::Gzip,
+        (true, Encoding::Identity) => {
+            let why = "the message is compressed, but grpc-encoding does not say how";
+            return Err(Refusal::Malformed(why.to_owned()));
+        }
+    };
+    pipeline.carry(Arrival { signal, format: Format::Protobuf, encoding, body, held }).await
+}
+
+fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(Encoding::Identity),
+        Some(b"gzip") => Ok(Encoding::Gzip),
+        Some(_) => Err(Refusal::Encoding),
+    }
+}
+
+/// Takes the one message out of its frame.
+fn message(mut frame: Bytes) -> Result<(bool, Bytes), Refusal> {
+    let malformed = |why: &str| Refusal::Malformed(format!("gRPC frame: {why}"));
+    if frame.len() < FRAME_HEAD_BYTES {
+        return Err(malformed("the message is missing"));
+    }
+    let compressed = match frame.get_u8() {
+        0 => false,
+        1 => true,
+        _ => return Err(malformed("the compressed flag is neither 0 nor 1")),
+    };
+    let length = frame.get_u32();
+    if frame.len() as u64 != u64::from(length) {
+        return Err(malformed("the length is not that of exactly one message"));
+    }
+    Ok((compressed, frame))
+}
+
+fn accepted() -> Response<Reply> {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    // An empty message: not compressed, no bytes.
+    let frame = Bytes::from_static(&[0; FRAME_HEAD_BYTES]);
+    response(Reply { data: Some(frame), trailers: Some(trailers) })
+}
+
+/// A refusal is an answer without a message: its status stands in the headers.
+fn refused(refusal: &Refusal) -> Response<Reply> {
+    let mut response = response(Reply { data: None, trailers: None });
+    let headers = response.headers_mut();
+    headers.insert(GRPC_STATUS, HeaderValue::from(refusal.grpc_code()));
+    let text = |text: String| HeaderValue::try_from(text).expect("it is printable ASCII");
+    headers.insert(GRPC_MESSAGE, text(percent_encode(&refusal.to_string())));
+    let details = STANDARD_NO_PAD.encode(status::protobuf(refusal));
+    headers.insert(GRPC_DETAILS, text(details));
+    if *refusal == Refusal::Encoding {
+        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
+    }
+    response
+}
+
+fn response(reply: Reply) -> Response<Reply> {
+    let mut response = Response::new(reply);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// Printable ASCII but `%` stays; gRPC's `Percent-Encoded`.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (b' '..=b'~').contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("a String takes all");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_holds_exactly_one_message() {
+        let ok = message(Bytes::from_static(b"\x01\0\0\0\x02hi"));
+        assert_eq!(ok, Ok((true, Bytes::from_static(b"hi"))));
+        for bad in
+            [b"".as_slice(), b"\0\0\0\0", b"\0\0\0\0\x01", b"\0\0\0\0\x01hi", b"\x02\0\0\0\0"]
+        {
+            assert!(message(Bytes::from_static(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(percent_encode("100% é\n"), "100%25 %C3%A9%0A");
+    }
+}

@@ -1,0 +1,119 @@
+//! What was counted, for the watchdog's long poll.
+//!
+//! Counts are cumulative since boot, so a page that is lost loses nothing. Every change moves a
+//! cursor; a page holds what changed after the cursor that the reader gives. The cursor starts at
+//! the boot's time in microseconds, so a cursor of an older boot lies before all rows of this one.
+//!
+//! Invariant: rows are never evicted. A flood of made-up names fills the table and is then counted
+//! as refused rows, while the services that were there first go on being counted.
+
+mod book;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use watchdog_core::names::Boot;
+use watchdog_core::tally::TallyPage;
+use watchdog_core::tick::Tick;
+
+use crate::scan::{Probe, Scanned};
+use book::Book;
+
+/// A reader that polls without pause is answered this often, however fast telemetry arrives.
+const PAGE_EVERY: Duration = Duration::from_millis(50);
+
+/// The collector's counts.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    book: Mutex<Book>,
+    /// The book's cursor, for those who wait for a change.
+    cursor: watch::Sender<u64>,
+}
+
+/// The size of the table, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) rows: usize,
+    /// Times that a new row had no place.
+    pub(crate) rows_refused: u64,
+    /// Records without a usable `service.name`.
+    pub(crate) unnamed_records: u64,
+    /// Records that wait for an exporter.
+    pub(crate) queued_records: u64,
+}
+
+impl Tally {
+    pub(crate) fn new(boot: Boot, rows_max: usize, backend: bool) -> Self {
+        let book = Book::new(boot, rows_max, backend);
+        let cursor = watch::Sender::new(book.cursor());
+        Self { book: Mutex::new(book), cursor }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Whoever panicked in there left counts behind that are no worse than before.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Book)) {
+        let cursor = {
+            let mut book = self.book();
+            change(&mut book);
+            book.cursor()
+        };
+        self.cursor.send_if_modified(|known| {
+            let moved = cursor > *known;
+            *known = cursor.max(*known);
+            moved
+        });
+    }
+
+    /// Counts a request that arrived at `now`.
+    pub(crate) fn add(&self, scanned: &Scanned<'_>, now: Tick) {
+        self.change(|book| book.add(scanned, now));
+    }
+
+    /// Counts records that were refused.
+    pub(crate) fn refused(&self, records: u64) {
+        self.change(|book| book.flow_mut().refused += records);
+    }
+
+    /// Counts records that set out for the far tap.
+    pub(crate) fn queued(&self, records: u64) {
+        self.change(|book| book.flow_mut().queued += records);
+    }
+
+    /// Counts records that reached the far tap, `dropped` of them not.
+    pub(crate) fn settled(&self, records: u64, dropped: u64, probes: Vec<Probe>, now: Tick) {
+        self.change(|book| book.settled(records, dropped, probes, now));
+    }
+
+    /// Passes through the lock, to prove that it can be had.
+    pub(crate) fn touch(&self) {
+        drop(self.book());
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.book().size()
+    }
+
+    /// What changed after `after`, at once.
+    pub(crate) fn page(&self, after: u64, now: Tick) -> TallyPage {
+        self.book().page(after, now)
+    }
+
+    /// Waits until something changed after `after`, or for `wait`.
+    pub(crate) async fn changed_after(&self, after: u64, wait: Duration) {
+        let mut cursor = self.cursor.subscribe();
+        let first = Instant::now() + PAGE_EVERY.min(wait);
+        // A reader that is ahead of this boot's cursor is given everything at once.
+        let changed = cursor.wait_for(|cursor| *cursor != after);
+        if tokio::time::timeout(wait, changed).await.is_ok() {
+            tokio::time::sleep_until(first).await;
+        }
+    }
+}

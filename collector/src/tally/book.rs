@@ -1,0 +1,237 @@
+//! The table of rows, the flow as a whole, and the latest echoes.
+//!
+//! Invariant: the cursor moves with every change, and each row, echo and the flow remember the
+//! cursor of their last change.
+
+use std::collections::{HashMap, VecDeque};
+
+use watchdog_core::names::{Boot, Instance, Revision, Service};
+use watchdog_core::probe::ProbeEcho;
+use watchdog_core::tally::{Flow, TallyPage};
+use watchdog_core::tick::Tick;
+
+use super::Size;
+use super::row::{Names, Row};
+use crate::scan::{Found, Identity, Probe, Scanned};
+
+/// Echoes that are kept for readers; at two probes a second, minutes of them.
+const ECHOES_MAX: usize = 512;
+
+#[derive(Debug)]
+pub(super) struct Book {
+    boot: Boot,
+    cursor: u64,
+    rows_max: usize,
+    rows: Vec<Row>,
+    /// From the key of [`write_key`] to the place in `rows`.
+    index: HashMap<Box<[u8]>, usize>,
+    /// The key that is looked for; kept so that a lookup allocates nothing.
+    key: Vec<u8>,
+    echoes: VecDeque<Echo>,
+    flow: Flowing,
+    rows_refused: u64,
+    unnamed_records: u64,
+    /// Counts requests, to tell two resources of one request from two requests.
+    request: u64,
+}
+
+#[derive(Debug)]
+struct Echo {
+    changed_at: u64,
+    at: Tick,
+    probe: Probe,
+}
+
+/// Why records are in no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NoRow {
+    /// Their resource has no `service.name`, or one that is no name.
+    Unnamed,
+    /// The table is full.
+    Full,
+}
+
+/// The counts of [`Flow`].
+#[derive(Debug)]
+pub(super) struct Flowing {
+    backend: bool,
+    received: u64,
+    forwarded: u64,
+    pub(super) refused: u64,
+    dropped: u64,
+    pub(super) queued: u64,
+    last_forward: Option<Tick>,
+}
+
+impl Book {
+    pub(super) fn new(boot: Boot, rows_max: usize, backend: bool) -> Self {
+        let flow = Flowing {
+            backend,
+            received: 0,
+            forwarded: 0,
+            refused: 0,
+            dropped: 0,
+            queued: 0,
+            last_forward: None,
+        };
+        Self {
+            // A boot without a time starts at 1: 0 means "everything" to readers.
+            cursor: boot.started_ms().map_or(1, |ms| ms.saturating_mul(1_000).max(1)),
+            boot,
+            rows_max,
+            rows: Vec::new(),
+            index: HashMap::new(),
+            key: Vec::new(),
+            echoes: VecDeque::new(),
+            flow,
+            rows_refused: 0,
+            unnamed_records: 0,
+            request: 0,
+        }
+    }
+
+    pub(super) const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// The flow, to be changed.
+    pub(super) const fn flow_mut(&mut self) -> &mut Flowing {
+        self.cursor += 1;
+        &mut self.flow
+    }
+
+    pub(super) fn add(&mut self, scanned: &Scanned<'_>, now: Tick) {
+        self.cursor += 1;
+        self.request += 1;
+        self.flow.received += scanned.records;
+        scanned.each(|found| {
+            if found.counts.records > 0 && !found.identity.is_probe() {
+                self.add_found(scanned, found, now);
+            }
+        });
+    }
+
+    fn add_found(&mut self, scanned: &Scanned<'_>, found: &Found<'_>, now: Tick) {
+        match self.row_of(&found.identity) {
+            Ok(at) => {
+                let row = &mut self.rows[at];
+                row.add(scanned.signal, &found.counts, self.request, now);
+                row.changed_at = self.cursor;
+            }
+            Err(NoRow::Unnamed) => self.unnamed_records += found.counts.records,
+            Err(NoRow::Full) => self.rows_refused += 1,
+        }
+    }
+
+    /// The place of the row of `identity`, which is made if there is room.
+    fn row_of(&mut self, identity: &Identity<'_>) -> Result<usize, NoRow> {
+        write_key(&mut self.key, identity);
+        if let Some(at) = self.index.get(self.key.as_slice()) {
+            return Ok(*at);
+        }
+        let names = names(identity).ok_or(NoRow::Unnamed)?;
+        // A name that is not acceptable was dropped, so this may be a row that exists.
+        write_key(&mut self.key, &names.identity());
+        if let Some(at) = self.index.get(self.key.as_slice()) {
+            return Ok(*at);
+        }
+        if self.rows.len() >= self.rows_max {
+            return Err(NoRow::Full);
+        }
+        let at = self.rows.len();
+        self.rows.push(Row::new(names));
+        self.index.insert(self.key.as_slice().into(), at);
+        Ok(at)
+    }
+
+    pub(super) fn settled(&mut self, records: u64, dropped: u64, probes: Vec<Probe>, now: Tick) {
+        self.cursor += 1;
+        self.flow.queued = self.flow.queued.saturating_sub(records);
+        self.flow.dropped += dropped;
+        self.flow.forwarded += records - dropped;
+        if self.flow.backend && dropped < records.max(1) {
+            self.flow.last_forward = Some(now);
+        }
+        for probe in probes {
+            if self.echoes.len() == ECHOES_MAX {
+                self.echoes.pop_front();
+            }
+            self.echoes.push_back(Echo { changed_at: self.cursor, at: now, probe });
+        }
+    }
+
+    pub(super) fn size(&self) -> Size {
+        Size {
+            rows: self.rows.len(),
+            rows_refused: self.rows_refused,
+            unnamed_records: self.unnamed_records,
+            queued_records: self.flow.queued,
+        }
+    }
+
+    pub(super) fn page(&self, after: u64, now: Tick) -> TallyPage {
+        // A cursor from the future is of another boot.
+        let after = if after > self.cursor { 0 } else { after };
+        let rows = self.rows.iter().filter(|row| row.changed_at > after);
+        let echoes = self.echoes.iter().filter(|echo| echo.changed_at > after);
+        TallyPage {
+            boot: self.boot.clone(),
+            cursor: self.cursor,
+            rows: rows.map(|row| row.tell(now)).collect(),
+            echoes: echoes.map(|echo| echo.tell(now)).collect(),
+            flow: self.flow.tell(now),
+        }
+    }
+}
+
+impl Echo {
+    fn tell(&self, now: Tick) -> ProbeEcho {
+        let Probe { run, seq, value, mac } = self.probe.clone();
+        ProbeEcho { run, seq, value, mac, age_ms: now.since_ms(self.at) }
+    }
+}
+
+impl Flowing {
+    fn tell(&self, now: Tick) -> Flow {
+        Flow {
+            received: self.received,
+            forwarded: self.forwarded,
+            refused: self.refused,
+            dropped: self.dropped,
+            queued: self.queued,
+            backend: self.backend,
+            last_forward_age_ms: self.last_forward.map(|at| now.since_ms(at)),
+        }
+    }
+}
+
+/// Writes a key that differs whenever the identity does. Lengths stand before the texts, so that
+/// no text can imitate a border.
+fn write_key(key: &mut Vec<u8>, identity: &Identity<'_>) {
+    key.clear();
+    for part in [identity.namespace, identity.name, identity.instance, identity.version] {
+        match part {
+            None => key.push(0),
+            Some(text) => {
+                key.push(1);
+                key.extend_from_slice(&text.len().to_le_bytes());
+                key.extend_from_slice(text.as_bytes());
+            }
+        }
+    }
+}
+
+/// The identity as names; an instance or revision that is no name is left out.
+fn names(identity: &Identity<'_>) -> Option<Names> {
+    let name = identity.name?;
+    let service = match identity.namespace {
+        None => Service::new(name),
+        Some(namespace) => Service::new(format!("{namespace}/{name}")),
+    };
+    Some(Names {
+        service: service.ok()?,
+        namespace_bytes: identity.namespace.map(str::len),
+        instance: identity.instance.and_then(|text| Instance::new(text).ok()),
+        revision: identity.version.and_then(|text| Revision::new(text).ok()),
+    })
+}
