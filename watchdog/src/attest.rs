@@ -18,6 +18,7 @@ use watchdog_core::attestation::{Attestation, SIGNATURE_HEADER};
 
 use crate::metrics::{AttestOutcome, Metrics};
 use crate::publish::{Reader, Snapshot};
+use crate::streak::{Streak, Turn};
 use crate::wiring::{FindGate, GatePlace};
 
 /// How long the gate has to take one attestation.
@@ -39,7 +40,7 @@ impl Attester {
     pub async fn run(self, shutdown: CancellationToken) {
         let client = crate::client::new(TIMEOUT);
         let mut snapshots = self.reader.snapshots();
-        let mut last = AttestOutcome::Taken;
+        let mut streak = Streak::default();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -54,12 +55,16 @@ impl Attester {
                 None => (AttestOutcome::NoGate, "no gate is known".to_owned()),
             };
             self.metrics.attestation(outcome);
-            if outcome == AttestOutcome::Taken {
+            let taken = outcome == AttestOutcome::Taken;
+            if taken {
                 self.attested.send_replace(snapshot.seq);
             }
-            if outcome != last {
-                report(outcome, &words);
-                last = outcome;
+            match streak.note(taken) {
+                Some(Turn::ToWorking) => info!("the gate takes attestations"),
+                Some(Turn::ToFailing) => {
+                    warn!(outcome = outcome.as_str(), words, "the gate is not told of verdicts");
+                }
+                None => {}
             }
         }
     }
@@ -102,14 +107,5 @@ impl Attester {
             mass_silence: snapshot.mass_silence,
             items: snapshot.items.clone(),
         }
-    }
-}
-
-fn report(outcome: AttestOutcome, words: &str) {
-    match outcome {
-        AttestOutcome::Taken => info!("the gate takes attestations"),
-        AttestOutcome::Refused => warn!(words, "the gate refuses attestations"),
-        AttestOutcome::Failed => warn!(words, "the gate cannot be reached"),
-        AttestOutcome::NoGate => warn!("no gate is known; verdicts are attested to nobody"),
     }
 }

@@ -22,6 +22,7 @@ mod metrics;
 mod probes;
 mod publish;
 mod run;
+mod streak;
 mod supervise;
 mod tally;
 mod turns;

@@ -23,6 +23,7 @@ use watchdog_core::watch::Event;
 use crate::driver::Clock;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, ProbeOutcome};
+use crate::streak::{Streak, Turn};
 use crate::supervise::Custody;
 use crate::wiring::FindCollector;
 
@@ -105,13 +106,13 @@ impl Prober {
         let mut pace = tokio::time::interval(Duration::from_millis(self.interval_ms));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_flight: JoinSet<Result<(), String>> = JoinSet::new();
-        let mut failing = false;
+        let mut streak = Streak::default();
         let mut seq = 0;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(sent) = in_flight.join_next() => {
-                    self.note(sent.unwrap_or_else(|e| Err(e.to_string())), &mut failing);
+                    self.note(sent.unwrap_or_else(|e| Err(e.to_string())), &mut streak);
                 }
                 Ok(()) = custody.changed() => {
                     if custody.borrow_and_update().is_known() {
@@ -125,9 +126,9 @@ impl Prober {
                     self.ledger.left(seq);
                     self.inbox.put(Event::ProbeSent { seq });
                     if in_flight.len() >= IN_FLIGHT_MAX {
-                        self.note(Err("earlier probes are still being sent".into()), &mut failing);
+                        self.note(Err("earlier probes are still being sent".into()), &mut streak);
                     } else {
-                        self.send(&client, seq, &mut in_flight, &mut failing);
+                        self.send(&client, seq, &mut in_flight, &mut streak);
                     }
                 }
             }
@@ -139,10 +140,10 @@ impl Prober {
         client: &reqwest::Client,
         seq: u64,
         in_flight: &mut JoinSet<Result<(), String>>,
-        failing: &mut bool,
+        streak: &mut Streak,
     ) {
         let Some(place) = (self.find)() else {
-            self.note(Err("no collector is known".into()), failing);
+            self.note(Err("no collector is known".into()), streak);
             return;
         };
         let Ledger { key, run, clock, .. } = &*self.ledger;
@@ -160,20 +161,14 @@ impl Prober {
         });
     }
 
-    fn note(&self, sent: Result<(), String>, failing: &mut bool) {
-        match sent {
-            Ok(()) => {
-                self.ledger.metrics.probe(ProbeOutcome::Sent);
-                if std::mem::replace(failing, false) {
-                    info!("probes are taken by the collector");
-                }
-            }
-            Err(words) => {
-                self.ledger.metrics.probe(ProbeOutcome::SendFailed);
-                if !std::mem::replace(failing, true) {
-                    warn!(words, "a probe could not be sent");
-                }
-            }
+    fn note(&self, sent: Result<(), String>, streak: &mut Streak) {
+        let worked = sent.is_ok();
+        let outcome = if worked { ProbeOutcome::Sent } else { ProbeOutcome::SendFailed };
+        self.ledger.metrics.probe(outcome);
+        match streak.note(worked) {
+            Some(Turn::ToWorking) => info!("the collector takes probes"),
+            Some(Turn::ToFailing) => warn!(words = sent.err(), "probes cannot be sent"),
+            None => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use watchdog_core::watch::Event;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, PollOutcome};
 use crate::probes::Ledger;
+use crate::streak::{Streak, Turn};
 use crate::supervise::Custody;
 use crate::wiring::{CollectorPlace, FindCollector};
 
@@ -51,7 +52,7 @@ impl Intake {
     pub async fn run(self, shutdown: CancellationToken) {
         let client = crate::client::new(TIMEOUT);
         let mut cursor: Option<Cursor> = None;
-        let mut last = PollOutcome::Page;
+        let mut streak = Streak::default();
         // Without a supervisor this channel is closed, and its branches are never taken.
         let mut custody = self.custody.clone();
         while !shutdown.is_cancelled() {
@@ -61,40 +62,41 @@ impl Intake {
                 Ok(()) = custody.changed() => continue,
                 polled = self.poll(&client, cursor.as_ref()) => polled,
             };
-            let outcome = match polled {
-                Ok(mut page) => {
-                    let same = cursor.as_ref().is_some_and(|c| c.boot == page.boot);
-                    if self.announce && !same {
-                        self.inbox.put(Event::CollectorStarted { boot: page.boot.clone() });
-                    }
-                    cursor = Some(Cursor { boot: page.boot.clone(), after: page.cursor });
-                    for echo in std::mem::take(&mut page.echoes) {
-                        self.ledger.returned(&echo, &self.inbox);
-                    }
-                    self.inbox.put(Event::TallyRead { page });
-                    PollOutcome::Page
+            let (outcome, words) = match polled {
+                Ok(page) => {
+                    self.take(page, &mut cursor);
+                    (PollOutcome::Page, None)
                 }
                 Err((outcome, words)) => {
-                    if outcome != last {
-                        warn!(words, "the tally cannot be read");
-                    }
                     self.inbox.put(Event::TallyFailed);
-                    outcome
+                    (outcome, Some(words))
                 }
             };
             self.metrics.poll(outcome);
-            if outcome == PollOutcome::Page {
-                if last != PollOutcome::Page {
-                    info!("the tally is read");
-                }
-            } else {
+            match streak.note(words.is_none()) {
+                Some(Turn::ToWorking) => info!("the tally is read"),
+                Some(Turn::ToFailing) => warn!(words, "the tally cannot be read"),
+                None => {}
+            }
+            if outcome != PollOutcome::Page {
                 let moved = tokio::time::timeout(PAUSE, custody.changed()).await;
                 if matches!(moved, Ok(Err(_))) {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-            last = outcome;
         }
+    }
+
+    fn take(&self, mut page: TallyPage, cursor: &mut Option<Cursor>) {
+        let same = cursor.as_ref().is_some_and(|c| c.boot == page.boot);
+        if self.announce && !same {
+            self.inbox.put(Event::CollectorStarted { boot: page.boot.clone() });
+        }
+        *cursor = Some(Cursor { boot: page.boot.clone(), after: page.cursor });
+        for echo in std::mem::take(&mut page.echoes) {
+            self.ledger.returned(&echo, &self.inbox);
+        }
+        self.inbox.put(Event::TallyRead { page });
     }
 
     async fn poll(

@@ -57,7 +57,8 @@ fn read_all(pid: u32) -> Capture {
         if file == "status" {
             state = content.lines().find_map(|l| l.strip_prefix("State:")).map(|s| s.trim().into());
         }
-        push(&mut text, file, &content);
+        let told = if file == "status" { telling(&content) } else { content };
+        push(&mut text, file, &told);
     }
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     for task in tasks.take(TASKS_MAX) {
@@ -69,6 +70,13 @@ fn read_all(pid: u32) -> Capture {
         push(&mut text, &format!("task {}", task.file_name().to_string_lossy()), &line);
     }
     Capture { state, text }
+}
+
+/// The lines of `status` that help to understand a hang; the rest is long.
+fn telling(status: &str) -> String {
+    let wanted = ["State", "Threads", "VmRSS", "SigPnd", "ShdPnd", "SigBlk", "Tracer"];
+    let lines = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn push(text: &mut String, title: &str, content: &str) {

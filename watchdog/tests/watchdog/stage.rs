@@ -132,7 +132,8 @@ impl Stage {
     /// Ends the watchdog and gives back how it ended.
     pub async fn stop(self) -> Result<(), RunError> {
         self.shutdown.cancel();
-        self.running.await.expect("it does not panic")
+        let ended = tokio::time::timeout(PATIENCE, self.running).await;
+        ended.expect("it stops when it is told to").expect("it does not panic")
     }
 }
 
