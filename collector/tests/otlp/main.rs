@@ -1,0 +1,13 @@
+//! The collector over real sockets: OTLP in, backends and the watchdog's poll out.
+
+mod beats;
+mod forwarding;
+mod grpc;
+mod hostile;
+mod http;
+mod rig;
+#[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
+#[path = "../../src/samples.rs"]
+mod samples;
+mod sdk;
+mod tally;
