@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_gate_core::gate::Gate;
 use agent_gate_core::gate::effect;
@@ -26,8 +26,8 @@ use watchdog_core::tick::Tick;
 
 use crate::attest::Keys;
 use crate::config::RevertAction;
-use crate::driver::Shared;
 use crate::driver::command::{Command, Reply};
+use crate::driver::{Shared, Stopwatch};
 use crate::metrics::{CallLabels, Metrics};
 use crate::permit::Issuer;
 use crate::store::{AuditEntry, Reader, StoreError, TokenRow};
@@ -45,6 +45,8 @@ pub mod refusal;
 pub mod roles;
 mod rollouts;
 mod services;
+#[cfg(test)]
+mod tests;
 mod token_calls;
 pub mod view;
 
@@ -185,13 +187,13 @@ async fn count(
     request: Request,
     next: Next,
 ) -> Response {
-    let began = Instant::now();
+    let watch = Stopwatch::start();
     let response = next.run(request).await;
     let metrics = &api.shared.metrics;
     if matches!(operation.call, Call::RequestRollout | Call::Renew) {
-        Metrics::observe(&metrics.decision, began.elapsed());
+        Metrics::observe(&metrics.decision, watch.elapsed());
     }
-    let labels = CallLabels { call: operation.id, status: response.status().as_u16() };
+    let labels = CallLabels { call: operation.id(), status: response.status().as_u16() };
     metrics.calls.get_or_create(&labels).inc();
     response
 }

@@ -21,7 +21,6 @@ use agent_gate_core::gate::decision::DecisionRecord;
 use agent_gate_core::gate::effect::{Answer, Call, DryRunOrder, Effect, Record, RevertOrder};
 use agent_gate_core::gate::event::Event;
 use agent_gate_core::gate::freeze::{Freeze, Stage};
-use agent_gate_core::gate::rollout::StateName;
 use agent_gate_core::ids::{Epoch, FreezeId};
 use agent_gate_core::latch::Latch;
 use agent_gate_core::policy::PolicySet;
@@ -31,19 +30,23 @@ use tokio_util::sync::CancellationToken;
 use watchdog_core::tick::Tick;
 
 use crate::attest::Seen;
-use crate::metrics::{DecisionLabels, FreezeLabels, Metrics, ReasonLabels, StateLabels};
+use crate::metrics::{DecisionLabels, Metrics, ReasonLabels};
 use crate::store::{Store, StoreError, TokenRow};
 use crate::tokens::TokenBook;
 
 pub mod act;
 mod clock;
 pub mod command;
+mod gauges;
 mod journal;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use act::{Actor, Ended};
 use clock::{Clock, Reading};
 use command::{Command, Reply, RolloutReply};
+use gauges::Gauges;
 use rows::Rows;
 
 /// Commands that share one commit.
@@ -67,6 +70,22 @@ pub fn wall_ms() -> u64 {
 #[must_use]
 pub fn boot_tick() -> Tick {
     Tick(clock_ms(ClockId::Boottime))
+}
+
+/// How long something takes, for histograms.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// 32 random bytes in hex: the secret of a token.
@@ -109,7 +128,7 @@ pub struct Driver {
     commands: mpsc::Receiver<Command>,
     ended: mpsc::UnboundedReceiver<Ended>,
     alive_noted: Tick,
-    counted: Option<Tick>,
+    gauges: Gauges,
 }
 
 impl std::fmt::Debug for Driver {
@@ -180,7 +199,7 @@ impl Driver {
             commands,
             ended,
             alive_noted: now,
-            counted: None,
+            gauges: Gauges::default(),
         };
         let mut batch = Batch::default();
         for row in tokens(&driver.shared.tokens, now) {
@@ -389,7 +408,7 @@ impl Driver {
             if let Some(Some(epoch)) = batch.latch.take() {
                 self.shared.latch.clear(epoch);
             }
-            self.show(now);
+            self.gauges.show(&self.gate, &self.shared, now);
             for after in std::mem::take(&mut batch.after) {
                 self.carry_out(after, now);
             }
@@ -405,9 +424,9 @@ impl Driver {
         if rows.is_empty() {
             return Ok(());
         }
-        let began = Instant::now();
+        let watch = Stopwatch::start();
         self.store.commit(&rows.into_batch()).await?;
-        Metrics::observe(&self.shared.metrics.commit, began.elapsed());
+        Metrics::observe(&self.shared.metrics.commit, watch.elapsed());
         self.shared.metrics.batch.observe(f64::from(steps));
         Ok(())
     }
@@ -453,34 +472,5 @@ impl Driver {
         for effect in effects.iter().filter(|effect| !given.contains(&effect.id)) {
             batch.rows.settled(effect.id.clone(), "overtaken".to_owned(), now);
         }
-    }
-
-    /// Sets the gauges. Rollouts are counted once a second, because all of them are walked.
-    fn show(&mut self, now: Tick) {
-        let metrics = &self.shared.metrics;
-        metrics.latch_shut.set(i64::from(self.shared.latch.is_shut()));
-        metrics.epoch.set(self.gate.ledger.epoch().0.cast_signed());
-        metrics.freezes.clear();
-        for freeze in self.gate.ledger.in_force() {
-            let labels = FreezeLabels {
-                scope: crate::api::view::scope_word(&freeze.scope),
-                cause: crate::api::view::cause_word(&freeze.cause),
-            };
-            metrics.freezes.get_or_create(&labels).inc();
-        }
-        if self.counted.is_some_and(|at| now.since_ms(at) < 1_000) {
-            return;
-        }
-        self.counted = Some(now);
-        for state in StateName::ALL {
-            metrics.rollouts.get_or_create(&StateLabels { state: state.as_str() }).set(0);
-        }
-        for rollout in self.gate.ledger.rollouts() {
-            let labels = StateLabels { state: rollout.state.name().as_str() };
-            metrics.rollouts.get_or_create(&labels).inc();
-        }
-        let stuck = StateLabels { state: StateName::Stuck.as_str() };
-        let stuck = metrics.rollouts.get_or_create(&stuck).get();
-        metrics.reverts_stuck.set(stuck);
     }
 }

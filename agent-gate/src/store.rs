@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 
 pub mod chain;
+#[cfg(test)]
+pub(crate) mod paused;
 pub mod sqlite;
 
 /// The writing side. Owned by the driver alone.
@@ -175,7 +177,10 @@ pub struct Settled {
 pub enum StoreError {
     #[error("open {}: {}", path.display(), os_text(source))]
     Open { path: PathBuf, source: std::io::Error },
-    #[error("{} is used by another gate; stop it or give this one its own --data-dir", path.display())]
+    #[error(
+        "{} is used by another gate; stop it or give this one its own --data-dir",
+        path.display()
+    )]
     InUse { path: PathBuf },
     #[error("open {}: {source}", path.display())]
     Connect { path: PathBuf, source: sqlx::Error },

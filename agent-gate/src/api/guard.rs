@@ -63,7 +63,7 @@ fn forbidden(principal: &Principal, operation: Operation, roles: &[Role]) -> Ref
     Refusal::new(
         StatusCode::FORBIDDEN,
         "forbidden",
-        format!("role {} may not call {}", principal.role, operation.id),
+        format!("role {} may not call {}", principal.role, operation.id()),
         format!("this call is for: {}", roles.join(", ")),
     )
 }

@@ -69,9 +69,10 @@ pub fn document() -> OpenApi {
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
 fn describe(operation: Operation, schemas: &mut Schemas) -> Described {
+    let (id, summary) = words(operation.call);
     let mut described = Described::builder()
-        .operation_id(Some(operation.id))
-        .summary(Some(operation.summary))
+        .operation_id(Some(id))
+        .summary(Some(summary))
         .extensions(Some(roles(operation.access)))
         .securities(Some(security(operation.access)))
         .responses(responses(operation, schemas))
@@ -204,7 +205,7 @@ fn responses(operation: Operation, schemas: &mut Schemas) -> Responses {
         Call::RevokeToken => ("200", Some(refer::<token_calls::TokenView>(schemas))),
     };
     let mut responses = Responses::new();
-    let mut success = Response::new(operation.summary);
+    let mut success = Response::new(words(operation.call).1);
     if let Some(schema) = schema {
         success.content.insert(JSON.to_owned(), Content::new(Some(schema)).into());
     }
@@ -237,6 +238,43 @@ fn errors(operation: Operation) -> &'static [(&'static str, &'static str)] {
             ("413", "The body is too long"),
             ("503", "No decision was made; see Retry-After"),
         ],
+    }
+}
+
+/// The `operationId` of a call and what it is for, in a few words.
+#[must_use]
+pub const fn words(call: Call) -> (&'static str, &'static str) {
+    match call {
+        Call::Healthz => ("healthz", "Whether the process turns"),
+        Call::Readyz => ("readyz", "Whether decisions can be made"),
+        Call::Metrics => ("metrics", "OpenMetrics"),
+        Call::OpenApi => ("openapi", "This document"),
+        Call::RequestRollout => {
+            ("requestRollout", "Ask for a rollout; change_id is the idempotency key")
+        }
+        Call::ListRollouts => ("listRollouts", "Rollouts, newest first"),
+        Call::ReadRollout => ("readRollout", "One rollout with its decisions and timeline"),
+        Call::Renew => ("renewRollout", "Ask for a permit or a new expiry of it"),
+        Call::Applied => ("reportApplied", "Say that the revision is in place"),
+        Call::Report => ("reportClaim", "The agent's own reading, kept beside the gate's"),
+        Call::Conclude => ("concludeRollout", "End the agent's part"),
+        Call::Abort => ("abortRollout", "Call it off; after applying this reverts"),
+        Call::Approve => ("approveRollout", "Approve exactly this digest"),
+        Call::Reject => ("rejectRollout", "Refuse exactly this digest"),
+        Call::Settle => ("settleRollout", "Settle what is inconclusive or stuck"),
+        Call::ListFreezes => ("listFreezes", "Freezes in force; ?all=true for all"),
+        Call::Freeze => ("freeze", "Stop the line; in force before the answer"),
+        Call::Thaw => ("thaw", "Lift a freeze"),
+        Call::ListServices => {
+            ("listServices", "Services, configured or heard, as the gate sees them")
+        }
+        Call::ListDecisions => ("listDecisions", "Decisions, newest first"),
+        Call::ReadDecision => ("readDecision", "One decision with all it rested on"),
+        Call::ListAudit => ("listAudit", "The hash-chained audit log, oldest first"),
+        Call::Attest => ("attest", "A watchdog's signed statement"),
+        Call::ListTokens => ("listTokens", "Tokens, without their secrets"),
+        Call::CreateToken => ("createToken", "Create a token; its secret is shown once"),
+        Call::RevokeToken => ("revokeToken", "Revoke a token"),
     }
 }
 

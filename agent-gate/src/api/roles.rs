@@ -76,11 +76,17 @@ pub struct Operation {
     pub verb: Verb,
     pub path: &'static str,
     pub access: Access,
-    /// `operationId` of OpenAPI.
-    pub id: &'static str,
-    pub summary: &'static str,
 }
 
+impl Operation {
+    /// `operationId` of OpenAPI, and the name of the call in metrics.
+    #[must_use]
+    pub const fn id(&self) -> &'static str {
+        super::openapi::words(self.call).0
+    }
+}
+
+const PUBLIC: Access = Access::Public;
 const ANY: Access = Access::Roles(&Role::ALL);
 const AGENT: Access = Access::Roles(&[Role::Agent]);
 const OPERATOR: Access = Access::Roles(&[Role::Operator]);
@@ -90,43 +96,36 @@ const WATCHDOG: Access = Access::Roles(&[Role::Watchdog]);
 /// All calls.
 #[rustfmt::skip]
 pub const OPERATIONS: &[Operation] = &[
-    op(Call::Healthz, Verb::Get, "/healthz", Access::Public, "healthz", "Whether the process turns"),
-    op(Call::Readyz, Verb::Get, "/readyz", Access::Public, "readyz", "Whether decisions can be made"),
-    op(Call::Metrics, Verb::Get, "/metrics", Access::Public, "metrics", "OpenMetrics"),
-    op(Call::OpenApi, Verb::Get, "/openapi.json", Access::Public, "openapi", "This document"),
-    op(Call::RequestRollout, Verb::Post, "/v1/rollouts", AGENT, "requestRollout", "Ask for a rollout; change_id is the idempotency key"),
-    op(Call::ListRollouts, Verb::Get, "/v1/rollouts", ANY, "listRollouts", "Rollouts, newest first"),
-    op(Call::ReadRollout, Verb::Get, "/v1/rollouts/{id}", ANY, "readRollout", "One rollout with its decisions and timeline"),
-    op(Call::Renew, Verb::Post, "/v1/rollouts/{id}/renew", AGENT, "renewRollout", "Ask for a permit or a new expiry of it"),
-    op(Call::Applied, Verb::Post, "/v1/rollouts/{id}/applied", AGENT, "reportApplied", "Say that the revision is in place"),
-    op(Call::Report, Verb::Post, "/v1/rollouts/{id}/report", AGENT, "reportClaim", "The agent's own reading, kept beside the gate's"),
-    op(Call::Conclude, Verb::Post, "/v1/rollouts/{id}/conclude", AGENT, "concludeRollout", "End the agent's part"),
-    op(Call::Abort, Verb::Post, "/v1/rollouts/{id}/abort", AGENT_OR_OPERATOR, "abortRollout", "Call it off; after applying this reverts"),
-    op(Call::Approve, Verb::Post, "/v1/rollouts/{id}/approve", OPERATOR, "approveRollout", "Approve exactly this digest"),
-    op(Call::Reject, Verb::Post, "/v1/rollouts/{id}/reject", OPERATOR, "rejectRollout", "Refuse exactly this digest"),
-    op(Call::Settle, Verb::Post, "/v1/rollouts/{id}/settle", OPERATOR, "settleRollout", "Settle what is inconclusive or stuck"),
-    op(Call::ListFreezes, Verb::Get, "/v1/freezes", ANY, "listFreezes", "Freezes in force; ?all=true for all"),
-    op(Call::Freeze, Verb::Post, "/v1/freezes", AGENT_OR_OPERATOR, "freeze", "Stop the line; in force before the answer"),
-    op(Call::Thaw, Verb::Post, "/v1/freezes/{id}/thaw", OPERATOR, "thaw", "Lift a freeze"),
-    op(Call::ListServices, Verb::Get, "/v1/services", ANY, "listServices", "Services, configured or heard, as the gate sees them"),
-    op(Call::ListDecisions, Verb::Get, "/v1/decisions", ANY, "listDecisions", "Decisions, newest first"),
-    op(Call::ReadDecision, Verb::Get, "/v1/decisions/{id}", ANY, "readDecision", "One decision with all it rested on"),
-    op(Call::ListAudit, Verb::Get, "/v1/audit", ANY, "listAudit", "The hash-chained audit log, oldest first"),
-    op(Call::Attest, Verb::Post, "/v1/attestations", WATCHDOG, "attest", "A watchdog's signed statement"),
-    op(Call::ListTokens, Verb::Get, "/v1/tokens", OPERATOR, "listTokens", "Tokens, without their secrets"),
-    op(Call::CreateToken, Verb::Post, "/v1/tokens", OPERATOR, "createToken", "Create a token; its secret is shown once"),
-    op(Call::RevokeToken, Verb::Delete, "/v1/tokens/{name}", OPERATOR, "revokeToken", "Revoke a token"),
+    op(Call::Healthz,        Verb::Get,   "/healthz",                   PUBLIC),
+    op(Call::Readyz,         Verb::Get,   "/readyz",                    PUBLIC),
+    op(Call::Metrics,        Verb::Get,   "/metrics",                   PUBLIC),
+    op(Call::OpenApi,        Verb::Get,   "/openapi.json",              PUBLIC),
+    op(Call::RequestRollout, Verb::Post,  "/v1/rollouts",               AGENT),
+    op(Call::ListRollouts,   Verb::Get,   "/v1/rollouts",               ANY),
+    op(Call::ReadRollout,    Verb::Get,   "/v1/rollouts/{id}",          ANY),
+    op(Call::Renew,          Verb::Post,  "/v1/rollouts/{id}/renew",    AGENT),
+    op(Call::Applied,        Verb::Post,  "/v1/rollouts/{id}/applied",  AGENT),
+    op(Call::Report,         Verb::Post,  "/v1/rollouts/{id}/report",   AGENT),
+    op(Call::Conclude,       Verb::Post,  "/v1/rollouts/{id}/conclude", AGENT),
+    op(Call::Abort,          Verb::Post,  "/v1/rollouts/{id}/abort",    AGENT_OR_OPERATOR),
+    op(Call::Approve,        Verb::Post,  "/v1/rollouts/{id}/approve",  OPERATOR),
+    op(Call::Reject,         Verb::Post,  "/v1/rollouts/{id}/reject",   OPERATOR),
+    op(Call::Settle,         Verb::Post,  "/v1/rollouts/{id}/settle",   OPERATOR),
+    op(Call::ListFreezes,    Verb::Get,   "/v1/freezes",                ANY),
+    op(Call::Freeze,         Verb::Post,  "/v1/freezes",                AGENT_OR_OPERATOR),
+    op(Call::Thaw,           Verb::Post,  "/v1/freezes/{id}/thaw",      OPERATOR),
+    op(Call::ListServices,   Verb::Get,   "/v1/services",               ANY),
+    op(Call::ListDecisions,  Verb::Get,   "/v1/decisions",              ANY),
+    op(Call::ReadDecision,   Verb::Get,   "/v1/decisions/{id}",         ANY),
+    op(Call::ListAudit,      Verb::Get,   "/v1/audit",                  ANY),
+    op(Call::Attest,         Verb::Post,  "/v1/attestations",           WATCHDOG),
+    op(Call::ListTokens,     Verb::Get,   "/v1/tokens",                 OPERATOR),
+    op(Call::CreateToken,    Verb::Post,  "/v1/tokens",                 OPERATOR),
+    op(Call::RevokeToken,    Verb::Delete,"/v1/tokens/{name}",          OPERATOR),
 ];
 
-const fn op(
-    call: Call,
-    verb: Verb,
-    path: &'static str,
-    access: Access,
-    id: &'static str,
-    summary: &'static str,
-) -> Operation {
-    Operation { call, verb, path, access, id, summary }
+const fn op(call: Call, verb: Verb, path: &'static str, access: Access) -> Operation {
+    Operation { call, verb, path, access }
 }
 
 #[cfg(test)]

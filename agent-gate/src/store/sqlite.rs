@@ -75,6 +75,26 @@ impl SqliteStore {
         SqliteReader::new(options(&self.path).read_only(true))
     }
 
+    /// The settings that durability rests on, as this connection has them.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`] if SQLite does not say.
+    pub async fn pragmas(&mut self) -> Result<[(&'static str, String); 4], StoreError> {
+        let mut read = async |sql: &'static str| {
+            let row = sqlx::query(sql).fetch_one(&mut self.connection).await?;
+            // `journal_mode` is a text, the others are numbers.
+            row.try_get::<String, _>(0)
+                .or_else(|_| row.try_get::<i64, _>(0).map(|number| number.to_string()))
+        };
+        let error = StoreError::Read;
+        Ok([
+            ("journal_mode", read("PRAGMA journal_mode").await.map_err(error)?),
+            ("synchronous", read("PRAGMA synchronous").await.map_err(error)?),
+            ("foreign_keys", read("PRAGMA foreign_keys").await.map_err(error)?),
+            ("mmap_size", read("PRAGMA mmap_size").await.map_err(error)?),
+        ])
+    }
+
     async fn write(&mut self, batch: &Batch) -> Result<Head, sqlx::Error> {
         let connection = &mut self.connection;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;

@@ -1,0 +1,16 @@
+//! The gate on real sockets and a real SQLite file, with a test watchdog that signs attestations.
+//!
+//! Each test has a gate, a directory and a free port of its own. Nothing sleeps to wait for
+//! something: [`stand::eventually`] asks until it is so, or fails at a deadline.
+
+mod attestations;
+mod borders;
+mod freezes;
+mod lifecycle;
+mod records;
+mod restart;
+mod reverts;
+mod roles;
+mod stand;
+mod store;
+mod watchdog;
