@@ -262,19 +262,38 @@ fn judge_with_beats(evidence: &Evidence) -> Opinion {
         Telemetry::Mute | Telemetry::PartlyMute => unknown(stage, Why::NoWitness),
         Telemetry::Due => unknown(None, Why::TelemetryDue),
         Telemetry::Silent => opinion(VerdictKind::TelemetryLost, stage, Why::WorkWithoutTelemetry),
-        Telemetry::PartlySilent => opinion(VerdictKind::Lossy, stage, Why::SignalsSilent),
-        Telemetry::BlindInstance => opinion(VerdictKind::Lossy, stage, Why::InstanceBlind),
+        Telemetry::PartlySilent => lossy(evidence, Why::SignalsSilent),
+        Telemetry::BlindInstance => lossy(evidence, Why::InstanceBlind),
         Telemetry::Quiet => with_probes(evidence, VerdictKind::Idle, Why::NoWork),
         Telemetry::Fresh => match (evidence.values, evidence.counts) {
             (Values::Standing, Counts::Unproven | Counts::Agree | Counts::Short) => {
                 opinion(VerdictKind::Frozen, Some(Stage::Sdk), Why::ValuesStanding)
             }
-            (Values::Moving, Counts::Short) => opinion(VerdictKind::Lossy, stage, Why::CountsShort),
+            (Values::Moving, Counts::Short) => lossy(evidence, Why::CountsShort),
             (Values::Moving, Counts::Unproven | Counts::Agree) => {
                 with_probes(evidence, VerdictKind::Live, Why::AllProven)
             }
         },
     }
+}
+
+/// Part of the telemetry is lost and part of it comes, over the same path. If probes return on it
+/// too, the loss is before it.
+fn lossy(evidence: &Evidence, why: Why) -> Opinion {
+    let stage = match (evidence.path, evidence.probes) {
+        (Path::Unproven, Probes::Returning) => Some(Stage::Sdk),
+        (
+            Path::Unproven
+            | Path::Proven
+            | Path::CollectorSick
+            | Path::Swallowed
+            | Path::ExporterStalled
+            | Path::BackendStalled
+            | Path::MassSilence,
+            Probes::Unknown | Probes::Returning | Probes::Late | Probes::Lost | Probes::Wrong,
+        ) => located(evidence.path),
+    };
+    opinion(VerdictKind::Lossy, stage, why)
 }
 
 /// `kind`, if probes prove that the path could have told otherwise.

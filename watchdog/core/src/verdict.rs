@@ -47,6 +47,12 @@ impl VerdictKind {
         Self::Down,
     ];
 
+    /// What several watchdogs say together: the worst that one of them says.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        self.max(other)
+    }
+
     /// The word in API, metrics and dashboards.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -161,6 +161,7 @@ impl Watch {
             Event::CollectorStarted { boot } => {
                 self.collector.start(boot, now);
                 self.probes.reset();
+                touched.ailing = true;
             }
             Event::Turn => {}
         }
@@ -191,6 +192,8 @@ impl Watch {
             self.collector_boot = Some(page.boot);
             self.collector_epoch += 1;
             self.is_tally_seamless = false;
+            // Records that the one before had counted and not told went with it.
+            self.services.iter_mut().for_each(|service| service.share.reopen());
         }
         let context = PageContext {
             now,

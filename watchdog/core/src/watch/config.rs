@@ -86,7 +86,7 @@ impl Default for WatchConfig {
             restart_grace_ms: 5_000,
             witness_min: 50,
             loss_tolerance: 0.15,
-            witness_window_ms: 10_000,
+            witness_window_ms: 20_000,
             observer_gap_ms: 500,
             mass_window_ms: 5_000,
             mass_min: 3,

@@ -188,7 +188,7 @@ impl ServiceWatch {
     pub fn comparison(&self, world: &World<'_>) -> Option<Comparison> {
         let counted = self.fresh(world).any(|instance| instance.requests().is_some());
         let bounds = self.share_bounds(world.config);
-        counted.then(|| self.share.compare(world.now, self.totals, &bounds)).flatten()
+        counted.then(|| self.share.compare(self.totals, &bounds)).flatten()
     }
 
     fn path(&self, world: &World<'_>) -> Path {
@@ -281,7 +281,8 @@ impl Seen {
     const fn together(self, named: bool) -> Telemetry {
         let counts = named || !self.fresh;
         if self.silent && counts {
-            if self.fresh { Telemetry::PartlySilent } else { Telemetry::Silent }
+            // A quiet signal has answered all work there was: it is not lost.
+            if self.fresh || self.quiet { Telemetry::PartlySilent } else { Telemetry::Silent }
         } else if self.mute && counts {
             if self.fresh { Telemetry::PartlyMute } else { Telemetry::Mute }
         } else if self.never {

@@ -88,6 +88,10 @@ impl InstanceWatch {
             return Heard::NewBoot;
         }
         let from = self.detector.last();
+        if now.since_ms(from) > self.detector.suspect_after_ms(bounds) {
+            // After a silence that was suspected, one beat shows no progress yet.
+            self.beats = 0;
+        }
         let steps = body.seq.saturating_sub(self.seq);
         self.detector.beat(now, steps, bounds);
         self.seq = body.seq;

@@ -207,7 +207,10 @@ impl ServiceWatch {
         } else if grown.arrivals > 0 {
             let changed = grown.changes > 0;
             let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms };
-            stream.arrive(arrival, learn, slack_ms);
+            if stream.arrive(arrival, learn, slack_ms) {
+                // What was lost in the silence was judged as silence; it is not counted again.
+                self.share.reopen();
+            }
         } else {
             return;
         }

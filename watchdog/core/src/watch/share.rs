@@ -97,11 +97,14 @@ pub(super) struct Share {
     /// Two windows, the second opened when the first is half through.
     windows: VecDeque<Window>,
     marks: VecDeque<(Tick, u64)>,
+    /// The last beat: the witness has spoken up to there.
+    noted: Option<Tick>,
 }
 
 impl Share {
     /// A beat was heard: `totals` now. `live`: the share may be learnt.
     pub fn note(&mut self, now: Tick, totals: Totals, live: bool, bounds: &ShareBounds) {
+        self.noted = Some(now);
         self.learn(now, totals, live, bounds);
         let Some(learnt) = self.learnt else { return };
         self.mark(now, totals.work, bounds);
@@ -111,7 +114,7 @@ impl Share {
                 window.work = Some(totals.work);
             }
         }
-        let length_ms = bounds.window_ms.max(4 * bounds.due_ms);
+        let length_ms = bounds.window_ms.max(8 * bounds.due_ms);
         let newest_ms = self.windows.back().map(|window| now.since_ms(window.opened));
         if newest_ms.is_none_or(|age_ms| age_ms >= length_ms / 2) {
             if self.windows.len() >= 2 {
@@ -168,8 +171,8 @@ impl Share {
         self.learning = None;
     }
 
-    /// Compares the oldest window with the witness; `None` if no share is learnt.
-    pub fn compare(&self, now: Tick, totals: Totals, bounds: &ShareBounds) -> Option<Comparison> {
+    /// Compares the windows with the witness as of the last beat; `None` if no share is learnt.
+    pub fn compare(&self, totals: Totals, bounds: &ShareBounds) -> Option<Comparison> {
         let learnt = self.learnt?;
         let unproven = Comparison {
             counts: Counts::Unproven,
@@ -178,7 +181,7 @@ impl Share {
             ratio: learnt.ratio,
             interval: None,
         };
-        let due = now.minus_ms(bounds.due_ms);
+        let due = self.noted?.minus_ms(bounds.due_ms);
         let marked = self.marks.iter().rev().find(|(at, _)| *at <= due);
         let mut thin = None;
         // The younger window shows a fresh loss undiluted, the older one has more work.

@@ -103,8 +103,10 @@ impl Stream {
         }
     }
 
-    /// Something arrived. `learn`: the service is live or in its first dwell.
-    pub fn arrive(&mut self, arrival: Arrival, learn: bool, slack_ms: u64) {
+    /// Something arrived. `learn`: the service is live or in its first dwell. Says whether this
+    /// ended a silence.
+    pub fn arrive(&mut self, arrival: Arrival, learn: bool, slack_ms: u64) -> bool {
+        let was_silent = self.silent;
         let Arrival { at, changed, gap_ms } = arrival;
         if let (true, Some(gap_ms)) = (learn, gap_ms) {
             // Without work there is nothing to export: count from where the work began.
@@ -127,6 +129,7 @@ impl Stream {
         } else if self.standing.since().is_some_and(|since| at > since.plus_ms(slack_ms)) {
             self.standing_arrivals = self.standing_arrivals.saturating_add(1);
         }
+        was_silent && !self.silent
     }
 
     /// A beat witnessed work.
