@@ -98,7 +98,13 @@ impl Scene {
             (verdict["probes"]["state"] == "returning").then_some(())
         });
         let verified = hit.elapsed();
-        println!("{role} {signal:?}: runs after {healed:?}, probes verified after {verified:?}");
+        println!(
+            "{role} {signal:?}: runs after {healed:?}, probes verified after {verified:?}, granted at \
+             {grants:?}; then a is {:?}, b is {:?}, {} freezes",
+            self.stack.state(&self.baking),
+            self.stack.state(&self.applying),
+            self.stack.freezes().len(),
+        );
         assert!(verified < Duration::from_secs(10), "verified only after {verified:?}");
         self.check_safe();
     }
