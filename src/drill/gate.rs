@@ -71,6 +71,8 @@ pub struct Freeze {
 /// What an agent wants to change.
 #[derive(Debug, Clone)]
 pub struct Change<'a> {
+    /// The agent's own name for it. A request that was denied is over; another try needs another.
+    pub id: String,
     pub service: &'a str,
     pub from: &'a str,
     pub to: &'a str,
@@ -94,7 +96,7 @@ impl Caller {
     /// Asks for a rollout; asked again, it is judged again.
     pub async fn request(&self, change: &Change<'_>) -> Result<Answer, DrillError> {
         let body = json!({
-            "change_id": format!("{}-{}-{}", change.service, change.from, change.to),
+            "change_id": change.id,
             "service": change.service,
             "from": change.from,
             "to": change.to,

@@ -95,6 +95,7 @@ impl Play<'_> {
     /// The optimisation, for one service.
     fn optimisation<'a>(&'a self, service: &'a str) -> Change<'a> {
         Change {
+            id: format!("{service}-cache"),
             service,
             from: PLAIN,
             to: CACHED,

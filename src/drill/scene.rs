@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchdog_core::verdict::VerdictKind;
+use watchdog_core::verdict::{Verdict, VerdictKind};
 
 use super::conductor::Conductor;
 use super::failure::DrillError;
@@ -63,7 +63,8 @@ impl Scene {
         Ok(Self { timeline, http, stack, fleet, load, sight, _conductor: conductor })
     }
 
-    /// Waits until every service is live.
+    /// Waits until every service is live and the watchdog has learnt how often it exports: until
+    /// then it allows the minute that is OpenTelemetry's default.
     ///
     /// # Errors
     /// If one is not in time: without sight at first, an act can show nothing.
@@ -71,12 +72,10 @@ impl Scene {
         let mut dark = String::new();
         let live = wait_for(LIVE_WITHIN, async || {
             let verdicts = self.sight.verdicts().await?;
-            let live =
-                |name: &&str| verdicts.get(*name).is_some_and(|of| of.verdict == VerdictKind::Live);
-            let waiting = SERVICES.iter().find(|name| !live(name));
+            let waiting = SERVICES.iter().find(|name| !verdicts.get(**name).is_some_and(is_seen));
             let Some(waiting) = waiting else { return Ok(Some(())) };
             let said = verdicts.get(*waiting).map_or("never heard", |of| &*of.reason);
-            dark = format!("{waiting} is not: {said}");
+            dark = format!("{waiting} is not seen: {said}");
             Ok(None)
         });
         live.await?.ok_or(DrillError::Late {
@@ -95,6 +94,11 @@ impl Scene {
         self.fleet.stop().await;
         self.stack.stop().await;
     }
+}
+
+fn is_seen(verdict: &Verdict) -> bool {
+    verdict.verdict == VerdictKind::Live
+        && verdict.signals.values().all(|signal| !signal.expected || signal.cadence_ms.is_some())
 }
 
 fn client() -> Result<reqwest::Client, DrillError> {

@@ -13,7 +13,7 @@ use super::scene::Scene;
 use super::sight::Sight;
 use super::timeline::{Mark, Timeline, Who};
 
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 #[derive(Debug, Default)]
 struct Blind {

@@ -6,9 +6,13 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::failure::DrillError;
-use crate::driver;
+use crate::driver::{self, Deadline};
+
+/// How long roles that are ending may still write.
+const REMOVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// A directory that removes itself.
 #[derive(Debug)]
@@ -43,8 +47,20 @@ impl Drop for Workplace {
     fn drop(&mut self) {
         if self.keep {
             eprintln!("kept {}", self.path.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.path) {
+        } else if let Err(error) = remove(&self.path) {
             eprintln!("remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Removes the directory, again while a role that is ending still writes into it.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let deadline = Deadline::after(REMOVE_WITHIN);
+    loop {
+        match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if deadline.has_passed() => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
 }

@@ -64,9 +64,13 @@ impl Play<'_> {
         self.note(Who::Operator, mark, "looks, finds the cause and thaws the fleet");
         self.check("a person thawed", thawed);
 
-        let again = self.agent.request(&self.optimisation(SERVICES[2])).await?;
-        let refused = again.decision == Decision::Deny && again.permit.is_none();
-        let what = format!("still refuses the cache: {}", again.because());
+        self.note(Who::Agent, Mark::Change, format!("asks for {}: cache again", SERVICES[2]));
+        let id = "second-try".to_owned();
+        let again = Change { id, ..self.optimisation(SERVICES[2]) };
+        let again = self.agent.request(&again).await?;
+        let refused = again.decision == Decision::Deny && again.reason("blocked_digest").is_some();
+        let what = "refuses the cache as before: that digest is blocked everywhere";
+        let what = if refused { what.to_owned() } else { again.because() };
         self.note(Who::Gate, if refused { Mark::Stop } else { Mark::Lost }, what);
         self.check("the change that silenced a service stays refused", refused);
         self.go_on_with_a_harmless_change().await
@@ -76,7 +80,8 @@ impl Play<'_> {
         let service = SERVICES[1];
         let digest = digest(b"reword the price label");
         let summary = "reword the price label";
-        let change = Change { service, from: PLAIN, to: REWORDED, digest: &digest, summary };
+        let id = format!("{service}-reword");
+        let change = Change { id, service, from: PLAIN, to: REWORDED, digest: &digest, summary };
         self.note(Who::Agent, Mark::Change, format!("asks for {service}: {summary}"));
         let allowed = self.ask_until_allowed(&change).await?;
         self.check("a harmless change was allowed after the thaw", allowed.is_some());

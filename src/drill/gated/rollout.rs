@@ -93,14 +93,14 @@ impl Play<'_> {
         Ok(true)
     }
 
-    /// Notes each state the rollout takes until it is one of `wanted`; `None` if never.
+    /// Notes each state the baking rollout takes until it is one of `wanted`; `None` if never.
     pub async fn follow(
         &self,
         id: &str,
         wanted: &[&str],
         patience: Duration,
     ) -> Result<Option<String>, DrillError> {
-        let mut last = String::new();
+        let mut last = "baking".to_owned();
         let settled = wait_for(patience, async || {
             let state = self.agent.rollout(id).await?.state;
             if state != last {
