@@ -12,7 +12,10 @@ use loom::thread;
 
 #[test]
 fn after_shut_returns_no_admission_succeeds() {
-    loom::model(|| {
+    // Three threads: three preemptions find what is to be found, and the run stays short.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
         let latch = Arc::new(Latch::new());
         let is_shut = Arc::new(AtomicBool::new(false));
         latch.clear(Epoch(1));

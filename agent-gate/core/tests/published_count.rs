@@ -59,7 +59,7 @@ fn the_power_is_the_published_one() {
         if (prior - 1.0).abs() > f64::EPSILON {
             continue;
         }
-        let runs = if ratio > 1.15 || ratio < 1.0 { 400 } else { 60 };
+        let runs = if (1.0..1.15).contains(&ratio) { 60 } else { 400 };
         let mut random = Random(7);
         let mut events: Vec<u64> = (0..runs)
             .map(|_| events_until_sure(&mut random, ratio, alpha, 60_000).expect("it gets sure"))

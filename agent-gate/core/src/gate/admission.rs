@@ -20,7 +20,7 @@ use crate::scope::Scope;
 
 /// Decides about [`Question::Admit`], [`Question::Begin`] and [`Question::Continue`].
 pub(crate) fn decide(inputs: &Inputs) -> Decision {
-    let mut case = Case { inputs, reasons: Vec::new(), retry_ms: 0, kind: DecisionKind::Allow };
+    let mut case = Case { inputs, reasons: Vec::new(), retry_ms: 0 };
     case.freezes();
     case.fingerprint();
     case.sight();
@@ -40,16 +40,14 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
 /// One decision in the making.
 struct Case<'a> {
     inputs: &'a Inputs,
-    reasons: Vec<Reason>,
+    reasons: Vec<(DecisionKind, Reason)>,
     retry_ms: u64,
-    kind: DecisionKind,
 }
 
 impl Case<'_> {
     fn say(&mut self, kind: DecisionKind, code: Code, message: String) {
         let service = Some(self.inputs.request.service.clone());
-        self.reasons.push(Reason { code, message, service });
-        self.kind = self.kind.max(kind);
+        self.reasons.push((kind, Reason { code, message, service }));
     }
 
     fn hold(&mut self, code: Code, retry_ms: u64, message: String) {
@@ -110,7 +108,7 @@ impl Case<'_> {
                 format!("no instance of {service} says which revision it runs; name `from`");
             self.hold(Code::FromUnknown, RETRY_MS, message);
         }
-        self.from_runs();
+        self.goal_runs();
         if self.inputs.revert == RevertAction::Missing {
             let message = format!("no revert action is configured for {service}");
             return self.hold(Code::NoRevert, RETRY_MS, message);
@@ -131,7 +129,7 @@ impl Case<'_> {
 
     /// The way back must lead to what runs now, not to what an agent says. Once a permit is out
     /// the agent may have begun, and what runs is changing.
-    fn from_runs(&mut self) {
+    fn goal_runs(&mut self) {
         let Inputs { from, evidence, request, question, permit, .. } = self.inputs;
         if let (Some(from), Some(runs), Question::Admit, None) =
             (from, evidence.running(&request.to), question, permit)
@@ -205,18 +203,21 @@ impl Case<'_> {
     }
 
     fn close(mut self) -> Decision {
-        let allowed = self.kind == DecisionKind::Allow;
-        if allowed {
-            let message =
-                format!("{} is seen live and all conditions are met", self.inputs.request.service);
+        if self.reasons.is_empty() {
+            let service = &self.inputs.request.service;
+            let message = format!("{service} is seen live and all conditions are met");
             self.say(DecisionKind::Allow, Code::Clear, message);
         }
+        // What denies is said before what holds; the first reason names the state.
+        self.reasons.sort_by_key(|(kind, _)| std::cmp::Reverse(*kind));
+        let kind = self.reasons.first().map_or(DecisionKind::Hold, |(kind, _)| *kind);
+        let reasons: Vec<_> = self.reasons.into_iter().map(|(_, reason)| reason).collect();
         Decision {
-            kind: self.kind,
-            permit: allowed.then(|| grant(self.inputs)),
-            retry_after_ms: (self.kind == DecisionKind::Hold).then_some(self.retry_ms),
-            needs_approval: self.reasons.iter().any(|why| why.code == Code::ApprovalNeeded),
-            reasons: self.reasons,
+            kind,
+            permit: (kind == DecisionKind::Allow).then(|| grant(self.inputs)),
+            retry_after_ms: (kind == DecisionKind::Hold).then_some(self.retry_ms),
+            needs_approval: reasons.iter().any(|why| why.code == Code::ApprovalNeeded),
+            reasons,
             ruling: None,
             comparison: None,
         }

@@ -39,6 +39,7 @@ pub enum Effect {
 
 /// What the store keeps.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "records only live boxed, in an effect")]
 pub enum Record {
     /// Append to the journal.
     Journal(Entry),

@@ -292,10 +292,11 @@ impl Ledger {
     }
 
     pub(crate) fn block(&mut self, step: &mut Step<'_>, digest: Digest, block: Block) {
-        if !self.blocked.contains_key(&digest) {
-            step.blocked.insert(digest.clone());
-            self.blocked.insert(digest, block);
-        }
+        // The first to be silenced is what a person wants to read about.
+        self.blocked.entry(digest.clone()).or_insert_with(|| {
+            step.blocked.insert(digest);
+            block
+        });
     }
 
     pub(crate) fn set_readiness(&mut self, step: &mut Step<'_>, service: &Service, to: Readiness) {

@@ -96,22 +96,21 @@ impl Ledger {
 
     /// Carries a decision of admission out.
     fn obey(&mut self, step: &mut Step<'_>, id: RolloutId, question: Question, made: &Decision) {
+        if let Some(terms) = &made.permit {
+            return self.grant(step, id, question, terms);
+        }
+        if self.rollouts[&id].state.name() == StateName::Applying {
+            // What was begun stays begun. The permit is suspended: it is not prolonged and runs
+            // out by itself.
+            return;
+        }
         let why = made.reasons.first().expect("a decision has a reason");
-        let name = self.rollouts[&id].state.name();
-        match (made.kind, &made.permit) {
-            (DecisionKind::Allow, Some(terms)) => self.grant(step, id, question, terms),
-            (DecisionKind::Allow | DecisionKind::Hold, _) => match name {
-                StateName::Held | StateName::Allowed => self.hold(step, id, why),
-                // Suspended: the permit is not prolonged and runs out by itself.
-                name => debug_assert_eq!(name, StateName::Applying),
-            },
-            (DecisionKind::Deny, _) => match name {
-                StateName::Held | StateName::Allowed => {
-                    let state = State::Denied { code: why.code, message: why.message.clone() };
-                    self.enter(step, id, state, &why.message);
-                }
-                name => debug_assert_eq!(name, StateName::Applying),
-            },
+        match made.kind {
+            DecisionKind::Allow | DecisionKind::Hold => self.hold(step, id, why),
+            DecisionKind::Deny => {
+                let state = State::Denied { code: why.code, message: why.message.clone() };
+                self.enter(step, id, state, &why.message);
+            }
         }
     }
 
