@@ -17,7 +17,7 @@ use crate::stage::{Stage, body, config, wiring};
 
 /// A command that writes its pid to a file and then runs `script`.
 fn command(pid_file: &Path, script: &str) -> Supervise {
-    let script = format!("echo $$ > {}; {script}", pid_file.display());
+    let script = format!("exec > /dev/null 2>&1; echo $$ > {}; {script}", pid_file.display());
     Supervise {
         program: "/bin/sh".into(),
         argv: vec!["collector".into(), "-c".into(), script],
@@ -103,7 +103,7 @@ const STARTS: &str = "holdpoint_watchdog_collector_starts_total";
 
 #[tokio::test]
 async fn the_collector_is_started_restarted_when_it_dies_and_drained_at_the_end() {
-    let (scene, _fake) = scene("exec sleep 1000").await;
+    let (scene, _fake) = scene("exec sleep 60").await;
     let stage = Stage::start(config(), Vec::new(), scene.wiring.clone()).await;
     stage.until("it runs", async |_| pid(&scene.pid_file).is_some_and(lives)).await;
     let first = pid(&scene.pid_file).expect("it runs");
@@ -122,7 +122,7 @@ async fn the_collector_is_started_restarted_when_it_dies_and_drained_at_the_end(
 
 #[tokio::test]
 async fn a_collector_that_hangs_is_killed_after_the_gate_was_told_and_started_again() {
-    let (scene, fake) = scene("exec sleep 1000").await;
+    let (scene, fake) = scene("exec sleep 60").await;
     let gate = FakeGate::start().await;
     let place = watchdog::GatePlace { url: format!("http://{}", gate.address), token: "t".into() };
     let captures = tempfile::tempdir().expect("a temporary directory");
@@ -178,7 +178,7 @@ async fn a_collector_that_dies_at_every_start_is_given_up_after_five_restarts() 
 
 #[tokio::test]
 async fn the_watchdog_s_death_ends_no_collector_and_the_next_one_adopts_it() {
-    let (scene, _fake) = scene("exec sleep 1000").await;
+    let (scene, _fake) = scene("exec sleep 60").await;
     let first = Stage::start(config(), Vec::new(), scene.wiring.clone()).await;
     first.until("it runs", async |_| pid(&scene.pid_file).is_some_and(lives)).await;
     let collector = pid(&scene.pid_file).expect("it runs");
@@ -198,7 +198,7 @@ async fn the_watchdog_s_death_ends_no_collector_and_the_next_one_adopts_it() {
 
 #[tokio::test]
 async fn a_recycled_pid_is_not_adopted() {
-    let (scene, fake) = scene("exec sleep 1000").await;
+    let (scene, fake) = scene("exec sleep 60").await;
     // The place names this very process, with another start time.
     let own = std::process::id();
     let boot = Boot::new("1").expect("a valid boot");
