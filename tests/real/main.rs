@@ -1,0 +1,27 @@
+//! Real parts: a user's own service with the stock OpenTelemetry SDK, and real Prometheus.
+//!
+//! Each test needs a program that a machine may not have. It then skips itself with one line that
+//! says so, except where `HOLDPOINT_REQUIRE=all` asks for everything.
+
+#[path = "../e2e/http.rs"]
+#[expect(dead_code, reason = "the end-to-end stories use the rest")]
+mod http;
+#[path = "../e2e/service.rs"]
+#[expect(dead_code, reason = "the end-to-end stories use the rest")]
+mod service;
+#[path = "../e2e/stack.rs"]
+#[expect(dead_code, reason = "the end-to-end stories use the rest")]
+mod stack;
+
+mod dashboards;
+mod python_sdk;
+mod relay;
+
+/// Says that `part` is missing and what for; panics where every part is required.
+fn skip(part: &str, what: &str) {
+    assert!(
+        std::env::var("HOLDPOINT_REQUIRE").as_deref() != Ok("all"),
+        "{part} is required here and missing; it is needed to {what}"
+    );
+    eprintln!("skipped: no {part}, so nothing is shown of this: {what}");
+}
