@@ -122,7 +122,7 @@ impl Running {
         let ends =
             Ends { inbox: Arc::clone(&common.inbox), _stop: common.stop.clone().drop_guard() };
 
-        let beats = common.hear(ears, &services)?;
+        let beats = common.hear(ears, &services, held.clone())?;
         let verdicts = common.judge(&services, publisher, order, held.clone(), prove)?;
         let mut tasks = JoinSet::new();
         common.spawn_senders(&mut tasks, attest, held);
@@ -168,6 +168,7 @@ impl Common {
         &self,
         ears: Ears,
         services: &[ServiceConfig],
+        custody: watch::Receiver<Custody>,
     ) -> Result<JoinHandle<io::Result<()>>, RunError> {
         let judge = &self.config.judge;
         let strict = services.iter().filter(|s| s.environment.as_str() == PRODUCTION);
@@ -188,6 +189,7 @@ impl Common {
         let shared = Shared {
             reception,
             reader: self.reader.clone(),
+            custody,
             late_ms: LATE_MS + self.config.attest_interval_ms,
             shutdown: self.stop.clone(),
         };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +56,9 @@ pub struct Conviction {
     pub attestation_seq: u64,
 }
 
-/// What is known of the collector's process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known of the collector's process, as `GET /v1/verdicts` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub enum Custody {
     /// Another party starts and ends it.
     NotOurs,

@@ -11,10 +11,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::reception::Reception;
 use crate::publish::Reader;
+use crate::supervise::Custody;
 
 mod beats;
 mod pages;
@@ -25,6 +27,7 @@ mod stream;
 pub struct Shared {
     pub reception: Arc<Reception>,
     pub reader: Reader,
+    pub custody: watch::Receiver<Custody>,
     /// How old a snapshot may be before the verdict loop counts as late, in milliseconds.
     pub late_ms: u64,
     pub shutdown: CancellationToken,

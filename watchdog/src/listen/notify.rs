@@ -26,7 +26,7 @@ use watchdog_core::beat::{BeatBody, Token};
 use watchdog_core::names::{Boot, Instance, Revision, Service};
 
 use super::reception::{Arrival, Reception, Rejection};
-use crate::metrics::{Refused, Transport};
+use crate::metrics::Transport;
 use crate::supervise::process::start_ticks;
 
 /// The longest message that is looked at, in bytes.
@@ -91,7 +91,9 @@ fn take(
     senders: &mut BTreeMap<u32, Sender>,
     reception: &Reception,
 ) {
-    let refuse = |reason| reception.metrics().beat_refused(Transport::Notify, reason);
+    let refuse = |message: &str| {
+        drop(reception.refuse(Transport::Notify, Rejection::malformed(message), None, None));
+    };
     let fields = fields(message);
     let says = |key: &str| fields.get(key).is_some_and(|v| *v == "1");
     let leaving = says("STOPPING");
@@ -99,14 +101,14 @@ fn take(
         return;
     }
     let Some(sender) = pid.and_then(|pid| sender(pid, &fields, senders)) else {
-        refuse(Refused::Malformed);
+        refuse("the sender is gone, or has neither X_HOLDPOINT_SERVICE nor OTEL_SERVICE_NAME");
         return;
     };
     sender.seq += 1;
     let count = |key: &str| fields.get(key).map(|v| v.parse::<u64>()).transpose();
     let (Ok(requests), Ok(errors)) = (count("X_HOLDPOINT_REQUESTS"), count("X_HOLDPOINT_ERRORS"))
     else {
-        refuse(Refused::Malformed);
+        refuse("X_HOLDPOINT_REQUESTS and X_HOLDPOINT_ERRORS are counts");
         return;
     };
     let revision = fields.get("X_HOLDPOINT_REVISION").and_then(|v| Revision::new(*v).ok());

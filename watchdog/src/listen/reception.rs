@@ -25,6 +25,8 @@ use crate::wiring::BeatKeys;
 const KEY_MS: u64 = 5_000;
 /// How many keys are remembered.
 const KEYS_MAX: usize = 10_000;
+/// How often one kind of refusal is worth a line in the log, in milliseconds.
+const TOLD_MS: u64 = 10_000;
 
 /// A beat as it came from a transport.
 #[derive(Debug)]
@@ -81,6 +83,8 @@ struct Ledger {
     strangers: Admission,
     crowd: Crowd,
     keys: BTreeMap<Service, (Option<Vec<u8>>, Tick)>,
+    /// When each kind of refusal was last told to a person.
+    told: BTreeMap<&'static str, Tick>,
     /// Numbers the beats that bring no sequence of their own.
     anonymous: u64,
 }
@@ -92,6 +96,7 @@ impl Reception {
             strangers: Admission::new(parts.bounds),
             crowd: Crowd::new(parts.clock.now()),
             keys: BTreeMap::new(),
+            told: BTreeMap::new(),
             anonymous: 0,
         };
         Self { parts, ledger: Mutex::new(ledger) }
@@ -106,19 +111,43 @@ impl Reception {
         self.parts.inbox.drained(at);
     }
 
+    /// The metrics into which this reception counts.
     pub const fn metrics(&self) -> &Metrics {
         &self.parts.metrics
     }
 
     /// Lets a beat in and says its sequence number, or says why not.
     pub fn receive(&self, arrival: Arrival, now: Tick) -> Result<u64, Rejection> {
-        let transport = arrival.transport;
-        let received = self.admit(arrival, now);
-        match &received {
-            Ok(_) => self.parts.metrics.beat(transport),
-            Err(rejection) => self.parts.metrics.beat_refused(transport, rejection.reason),
+        let (transport, peer) = (arrival.transport, arrival.peer);
+        let service = arrival.service.clone();
+        match self.admit(arrival, now) {
+            Ok(seq) => {
+                self.parts.metrics.beat(transport);
+                Ok(seq)
+            }
+            Err(rejection) => Err(self.refuse(transport, rejection, Some(&service), peer)),
         }
-        received
+    }
+
+    /// Counts a refusal, and tells a person of its kind now and then: a datagram has no answer,
+    /// so the log is where its sender finds out.
+    pub fn refuse(
+        &self,
+        transport: Transport,
+        rejection: Rejection,
+        service: Option<&Service>,
+        peer: Option<IpAddr>,
+    ) -> Rejection {
+        self.parts.metrics.beat_refused(transport, rejection.reason);
+        let (reason, now) = (rejection.reason.as_str(), self.now());
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.told.get(reason).is_none_or(|at| now.since_ms(*at) >= TOLD_MS) {
+            ledger.told.insert(reason, now);
+            let (transport, message) = (transport.as_str(), rejection.message.as_str());
+            let service = service.map(Service::as_str);
+            tracing::warn!(transport, reason, message, service, ?peer, "beats are refused");
+        }
+        rejection
     }
 
     fn admit(&self, arrival: Arrival, now: Tick) -> Result<u64, Rejection> {

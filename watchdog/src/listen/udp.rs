@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use watchdog_core::tick::Tick;
 
-use super::reception::{Arrival, Reception};
+use super::reception::{Arrival, Reception, Rejection};
 use crate::metrics::{Refused, Transport};
 
 /// The longest datagram that is looked at, in bytes.
@@ -69,14 +69,16 @@ async fn drain(socket: &UdpSocket, buffer: &mut [u8], reception: &Reception) -> 
 }
 
 fn take(datagram: &[u8], peer: SocketAddr, reception: &Reception, now: Tick) {
-    let refuse = |reason| reception.metrics().beat_refused(Transport::Udp, reason);
-    if datagram.len() > DATAGRAM_BYTES_MAX {
-        refuse(Refused::TooLarge);
-        return;
-    }
-    match Arrival::datagram(datagram, peer.ip()) {
-        // A datagram has no answer; the counters of the reception tell what came of it.
+    let peer = peer.ip();
+    let arrival = if datagram.len() > DATAGRAM_BYTES_MAX {
+        let message = format!("the datagram is longer than {DATAGRAM_BYTES_MAX} bytes");
+        Err(Rejection { reason: Refused::TooLarge, message })
+    } else {
+        Arrival::datagram(datagram, peer)
+    };
+    // A datagram has no answer; counters and log tell what came of it.
+    match arrival {
         Ok(arrival) => drop(reception.receive(arrival, now)),
-        Err(rejection) => refuse(rejection.reason),
+        Err(rejection) => drop(reception.refuse(Transport::Udp, rejection, None, Some(peer))),
     }
 }

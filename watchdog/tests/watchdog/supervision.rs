@@ -146,6 +146,8 @@ async fn a_collector_that_hangs_is_killed_after_the_gate_was_told_and_started_ag
             pid(&scene.pid_file).is_some_and(|p| p != hung && lives(p))
         })
         .await;
+    let held = stage.json("/v1/verdicts").await["collector"].clone();
+    assert_ne!(held["pid"], hung);
     let before = stage.sample(returned).await;
     stage.until("probes return", async |s| s.sample(returned).await > before).await;
     let back_after = stopped_at.elapsed().as_millis();
@@ -171,6 +173,7 @@ async fn a_collector_that_dies_at_every_start_is_given_up_after_five_restarts() 
     stage.until("it is given up", async |s| s.sample(given_up).await == Some(1.0)).await;
     let restarts = format!(r#"{STARTS}{{cause="restart"}}"#);
     assert_eq!(stage.sample(&restarts).await, Some(5.0));
+    assert_eq!(stage.json("/v1/verdicts").await["collector"]["state"], "given_up");
     // The opinion goes on without it.
     assert_eq!(stage.status("/healthz").await, 200);
     stage.stop().await.expect("a clean stop");

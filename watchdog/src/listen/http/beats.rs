@@ -2,6 +2,8 @@
 //!
 //! Invariant: 202 is said only for a beat that is on its way to the verdict loop.
 
+use std::net::IpAddr;
+
 use axum::Extension;
 use axum::Json;
 use axum::body::{Body, to_bytes};
@@ -35,8 +37,8 @@ pub async fn beat(
             Arrival { transport, service, body, signature, peer: Some(peer.ip()) }
         }
         Err(rejection) => {
-            shared.reception.metrics().beat_refused(Transport::Http, rejection.reason);
-            return answer(Err(rejection));
+            let peer = Some(peer.ip());
+            return answer(Err(shared.reception.refuse(Transport::Http, rejection, None, peer)));
         }
     };
     answer(shared.reception.receive(arrival, shared.reception.now()))
@@ -45,11 +47,7 @@ pub async fn beat(
 type Read = (Service, Option<BeatBody>, Option<(String, Vec<u8>)>);
 
 async fn read(service: &str, headers: &HeaderMap, body: Body) -> Result<Read, Rejection> {
-    // Only a browser sends an origin. A page that a person visits must not beat for a service.
-    if headers.contains_key(header::ORIGIN) {
-        let message = "beats do not come from web pages".to_owned();
-        return Err(Rejection { reason: Refused::Forbidden, message });
-    }
+    from_no_page(headers)?;
     let service = Service::new(service)
         .map_err(|e| Rejection::malformed(format!("the service in the path: {e}")))?;
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Rejection {
@@ -91,26 +89,33 @@ pub async fn ping_slug(
     pinged(&shared, name, peer.ip(), &headers)
 }
 
-fn pinged(shared: &Shared, name: String, peer: std::net::IpAddr, headers: &HeaderMap) -> Response {
+fn pinged(shared: &Shared, name: String, peer: IpAddr, headers: &HeaderMap) -> Response {
     let transport = Transport::Http;
-    if headers.contains_key(header::ORIGIN) {
-        shared.reception.metrics().beat_refused(transport, Refused::Forbidden);
-        let message = "beats do not come from web pages".to_owned();
-        return answer(Err(Rejection { reason: Refused::Forbidden, message }));
-    }
-    let service = match Service::new(name) {
-        Ok(service) => service,
-        Err(error) => {
-            shared.reception.metrics().beat_refused(transport, Refused::Malformed);
-            return answer(Err(Rejection::malformed(error.to_string())));
+    let named = from_no_page(headers).and_then(|()| {
+        Service::new(name).map_err(|e| Rejection::malformed(format!("the name in the path: {e}")))
+    });
+    let received = match named {
+        Ok(service) => {
+            let arrival =
+                Arrival { transport, service, body: None, signature: None, peer: Some(peer) };
+            shared.reception.receive(arrival, shared.reception.now())
         }
+        Err(rejection) => Err(shared.reception.refuse(transport, rejection, None, Some(peer))),
     };
-    let arrival = Arrival { transport, service, body: None, signature: None, peer: Some(peer) };
-    match shared.reception.receive(arrival, shared.reception.now()) {
+    match received {
         // Clients of healthchecks.io look for these two characters.
         Ok(_) => (StatusCode::OK, "OK").into_response(),
         Err(rejection) => answer(Err(rejection)),
     }
+}
+
+/// Only a browser sends an origin. A page that a person visits must not beat for a service.
+fn from_no_page(headers: &HeaderMap) -> Result<(), Rejection> {
+    if headers.contains_key(header::ORIGIN) {
+        let message = "beats do not come from web pages".to_owned();
+        return Err(Rejection { reason: Refused::Forbidden, message });
+    }
+    Ok(())
 }
 
 fn answer(received: Result<u64, Rejection>) -> Response {

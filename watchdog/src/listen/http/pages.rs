@@ -13,6 +13,7 @@ use watchdog_core::verdict::Verdict;
 
 use super::{Shared, refuse, stream};
 use crate::metrics;
+use crate::supervise::Custody;
 
 #[derive(Serialize)]
 struct Page<'s> {
@@ -20,6 +21,7 @@ struct Page<'s> {
     boot: &'s Boot,
     seq: u64,
     mass_silence: bool,
+    collector: &'s Custody,
     items: &'s [Verdict],
 }
 
@@ -30,12 +32,14 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
         return stream::events(State(shared)).await.into_response();
     }
     let snapshot = shared.reader.latest();
+    let custody = shared.custody.borrow().clone();
     render(move || {
         let page = Page {
             watchdog: &snapshot.watchdog,
             boot: &snapshot.boot,
             seq: snapshot.seq,
             mass_silence: snapshot.mass_silence,
+            collector: &custody,
             items: &snapshot.items,
         };
         serde_json::to_vec(&page).map_err(|e| e.to_string())
