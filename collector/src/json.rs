@@ -22,6 +22,9 @@ use crate::otlp::{self, Field, Kind, Message, Shape};
 use crate::refusal::Refusal;
 use scalar::Scalar;
 
+/// Some editors put it before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Where protobuf is written; remembers why it could not be.
 pub(crate) struct Out<'b> {
     buffer: &'b mut Buffer,
@@ -33,6 +36,7 @@ pub(crate) struct Out<'b> {
 /// # Errors
 /// [`Refusal::Malformed`] with line and column, or what the buffer refuses with.
 pub(crate) fn transcode(signal: Signal, json: &[u8], buffer: &mut Buffer) -> Result<(), Refusal> {
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let mut out = Out { buffer, refused: None };
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let request = ObjectSeed { message: otlp::request(signal), out: &mut out };

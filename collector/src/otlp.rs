@@ -42,8 +42,10 @@ pub(crate) enum Kind {
     Text,
     /// Base64 in JSON.
     Bytes,
-    /// Bytes that are hex in JSON: trace and span ids.
-    Id,
+    /// 16 bytes, or none, that are hex in JSON.
+    TraceId,
+    /// 8 bytes, or none, that are hex in JSON.
+    SpanId,
     Bool,
     Int32,
     Int64,
@@ -71,7 +73,9 @@ pub(crate) enum Shape {
 impl Kind {
     pub(crate) const fn shape(self) -> Shape {
         match self {
-            Self::Text | Self::Bytes | Self::Id | Self::Message(_) => Shape::Bytes,
+            Self::Text | Self::Bytes | Self::TraceId | Self::SpanId | Self::Message(_) => {
+                Shape::Bytes
+            }
             Self::Bool
             | Self::Int32
             | Self::Int64

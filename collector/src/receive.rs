@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, Request, Response};
+use ::http::{HeaderMap, Request, Response, Version};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -28,15 +28,24 @@ pub(crate) async fn answer(
     pipeline: Arc<Pipeline>,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
-    let is_grpc = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    Ok(if is_grpc {
+    Ok(if is_grpc(&request) {
         grpc::answer(&pipeline, request).await
     } else {
         http::answer(&pipeline, request).await
     })
+}
+
+/// Whether it is gRPC with protobuf; there is no gRPC over HTTP/1.
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let essence = request.headers().get(CONTENT_TYPE).and_then(|value| {
+        let value = value.to_str().ok()?;
+        value.split(';').next().map(str::trim)
+    });
+    let is_ours = |essence: &str| {
+        essence.eq_ignore_ascii_case("application/grpc")
+            || essence.eq_ignore_ascii_case("application/grpc+proto")
+    };
+    request.version() == Version::HTTP_2 && essence.is_some_and(is_ours)
 }
 
 /// The body of an answer: some bytes and, for gRPC, trailers.

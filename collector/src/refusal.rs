@@ -7,6 +7,7 @@
 //! | `MediaType`, `Encoding` | 415 | `UNIMPLEMENTED` | no |
 //! | `TooLarge` | 413 | `RESOURCE_EXHAUSTED` | no |
 //! | `Malformed` | 400 | `INVALID_ARGUMENT` | no |
+//! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
 //! | `SlowBody` | 408 | `CANCELLED` | yes |
 //! | `MemoryFull`, `QueueFull`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
 //!
@@ -27,10 +28,13 @@ pub(crate) enum Refusal {
     NoSuchRpc,
     #[error("only POST is allowed here")]
     Method,
-    #[error("the content type must be application/x-protobuf or application/json")]
+    #[error(
+        "the content type must be application/x-protobuf or application/json; \
+         gRPC needs application/grpc over HTTP/2"
+    )]
     MediaType,
-    #[error("gRPC needs HTTP/2")]
-    NeedsHttp2,
+    #[error("the message is compressed, but grpc-encoding does not say how")]
+    NoGrpcEncoding,
     #[error("the content encoding must be gzip or none")]
     Encoding,
     #[error("the request is larger than {max} bytes; send smaller batches")]
@@ -53,10 +57,10 @@ impl Refusal {
         match self {
             Self::NotFound | Self::NoSuchRpc => "not_found",
             Self::Method => "method",
-            Self::MediaType | Self::NeedsHttp2 => "media_type",
+            Self::MediaType => "media_type",
             Self::Encoding => "encoding",
             Self::TooLarge { .. } => "too_large",
-            Self::Malformed(_) => "malformed",
+            Self::Malformed(_) | Self::NoGrpcEncoding => "malformed",
             Self::SlowBody => "slow_body",
             Self::MemoryFull => "memory_full",
             Self::QueueFull => "queue_full",
@@ -69,9 +73,8 @@ impl Refusal {
             Self::NotFound | Self::NoSuchRpc => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NeedsHttp2 => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::NoGrpcEncoding => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::MemoryFull | Self::QueueFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -83,12 +86,10 @@ impl Refusal {
             Self::SlowBody => 1,
             Self::Malformed(_) => 3,
             Self::TooLarge { .. } => 8,
-            Self::NotFound
-            | Self::NoSuchRpc
-            | Self::Method
-            | Self::MediaType
-            | Self::NeedsHttp2
-            | Self::Encoding => 12,
+            Self::NotFound | Self::NoSuchRpc | Self::Method | Self::MediaType | Self::Encoding => {
+                12
+            }
+            Self::NoGrpcEncoding => 13,
             Self::MemoryFull | Self::QueueFull | Self::Stopping => 14,
         }
     }
@@ -101,7 +102,7 @@ impl Refusal {
             | Self::NoSuchRpc
             | Self::Method
             | Self::MediaType
-            | Self::NeedsHttp2
+            | Self::NoGrpcEncoding
             | Self::Encoding
             | Self::TooLarge { .. }
             | Self::Malformed(_)
@@ -110,6 +111,7 @@ impl Refusal {
     }
 }
 
+/// Malformed protobuf is the client's mistake.
 impl From<crate::wire::Malformed> for Refusal {
     fn from(malformed: crate::wire::Malformed) -> Self {
         Self::Malformed(malformed.to_string())

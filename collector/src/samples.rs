@@ -37,10 +37,8 @@ pub fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
 /// The last attribute `key` of `resource`, if its value is a text that is not empty.
 pub fn text_attribute(resource: &Resource, key: &str) -> Option<String> {
     let attribute = resource.attributes.iter().rfind(|attribute| attribute.key == key)?;
-    match attribute.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) if !text.is_empty() => Some(text.clone()),
-        _ => None,
-    }
+    let Value::StringValue(text) = attribute.value.as_ref()?.value.as_ref()? else { return None };
+    Some(text.clone()).filter(|text| !text.is_empty())
 }
 
 pub fn text(key: &str, value: &str) -> KeyValue {

@@ -2,10 +2,9 @@
 //!
 //! Nothing is decoded into structures: 18 MiB of empty spans would become gigabytes that way. The
 //! scan walks the wire format in place, keeps one [`Counts`] on the stack per resource, and hands
-//! each resource to a sink as it ends. All nested messages are checked, so that what is
-//! acknowledged is not refused by the backend as malformed; only UTF-8 is left unchecked where a
-//! text does not become a name, because a log line cut in the middle of a letter is no reason to
-//! refuse its batch.
+//! each resource to a sink as it ends. All nested messages and texts are checked as a strict
+//! decoder checks them, so that what is acknowledged here is not refused as malformed later, by a
+//! backend that the client does not hear.
 //!
 //! Invariant: no allocation per record, no recursion beyond [`DEPTH_MAX`], no panic on any bytes.
 
@@ -172,7 +171,7 @@ fn resource<'a>(
         match number {
             1 => found.identity.read(value.bytes()?)?,
             2 => scope(value.bytes()?, record, &mut found.counts)?,
-            3 => value.bytes().map(drop)?,
+            3 => values::text(value.bytes()?).map(drop)?,
             _ => {}
         }
     }
@@ -189,7 +188,7 @@ fn scope<'a>(
         match number {
             1 => values::check(&crate::otlp::common::SCOPE, value.bytes()?, DEPTH_MAX)?,
             2 => record(value.bytes()?, counts)?,
-            3 => value.bytes().map(drop)?,
+            3 => values::text(value.bytes()?).map(drop)?,
             _ => {}
         }
     }

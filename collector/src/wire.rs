@@ -22,7 +22,7 @@ pub(crate) enum Malformed {
     WireType,
     #[error("values nest too deeply")]
     Depth,
-    #[error("a service, instance or revision is not UTF-8")]
+    #[error("a text is not UTF-8")]
     Utf8,
 }
 

@@ -41,14 +41,11 @@ impl Scalar<'_> {
             Kind::Message(_) => return Err(wrong()),
             Kind::Text => {
                 let Self::Text(text) = self else { return Err(wrong()) };
-                out.key(field, shape)?;
-                return out.text(text.as_bytes());
+                return bytes(field, text.as_bytes(), out);
             }
-            Kind::Bytes | Kind::Id => {
-                let bytes = self.bytes(field.kind).ok_or_else(wrong)?;
-                out.key(field, shape)?;
-                return out.text(&bytes);
-            }
+            Kind::Bytes => return bytes(field, &self.base64().ok_or_else(wrong)?, out),
+            Kind::TraceId => return bytes(field, &self.id(16).ok_or_else(wrong)?, out),
+            Kind::SpanId => return bytes(field, &self.id(8).ok_or_else(wrong)?, out),
             Kind::Bool => match self {
                 Self::Bool(value) => Some(u64::from(*value)),
                 Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) | Self::Text(_) => None,
@@ -76,11 +73,14 @@ impl Scalar<'_> {
         }
     }
 
-    fn bytes(&self, kind: Kind) -> Option<Vec<u8>> {
+    /// The bytes of an id of `length`; no text at all is no id.
+    fn id(&self, length: usize) -> Option<Vec<u8>> {
         let Self::Text(text) = self else { return None };
-        if matches!(kind, Kind::Id) {
-            return hex::decode(text).ok();
-        }
+        hex::decode(text).ok().filter(|id| id.is_empty() || id.len() == length)
+    }
+
+    fn base64(&self) -> Option<Vec<u8>> {
+        let Self::Text(text) = self else { return None };
         let engine = if text.contains(['-', '_']) { &BASE64_URL } else { &BASE64 };
         engine.decode(text).ok()
     }
@@ -111,6 +111,11 @@ impl Scalar<'_> {
     }
 }
 
+fn bytes<E: Error>(field: &Field, bytes: &[u8], out: &mut Out<'_>) -> Result<(), E> {
+    out.key(field, Shape::Bytes)?;
+    out.text(bytes)
+}
+
 /// `1.0` and `1e3` are integers in JSON.
 fn whole(value: f64) -> Option<i128> {
     // Beyond 2^64 no field can hold it, and the cast would saturate.
@@ -131,6 +136,12 @@ fn in_range(kind: Kind, value: i128) -> Option<u64> {
         Kind::Uint32 | Kind::Fixed32 => u32::try_from(value).ok().map(u64::from),
         Kind::Int64 | Kind::Sfixed64 => i64::try_from(value).ok().map(|value| value as u64),
         Kind::Uint64 | Kind::Fixed64 => u64::try_from(value).ok(),
-        Kind::Text | Kind::Bytes | Kind::Id | Kind::Bool | Kind::Double | Kind::Message(_) => None,
+        Kind::Text
+        | Kind::Bytes
+        | Kind::TraceId
+        | Kind::SpanId
+        | Kind::Bool
+        | Kind::Double
+        | Kind::Message(_) => None,
     }
 }

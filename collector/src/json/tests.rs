@@ -111,7 +111,10 @@ fn ids_are_hex_in_any_case() {
     let ids = ids.expect("valid");
     assert_eq!(ids.trace_id[..2], [0x5b, 0x8e]);
     assert_eq!(ids.span_id[7], 0x74);
+    assert_eq!(span(r#""traceId":"""#).expect("valid").trace_id, b"");
     assert!(is_malformed(span(r#""traceId":"W47/95gDgQPSabYzgT/GDA==""#)), "base64 is no id");
+    assert!(is_malformed(span(r#""traceId":"eee19b7ec3c1b174""#)), "a span id is no trace id");
+    assert!(is_malformed(span(r#""spanId":"eee19b7ec3c1b1740a""#)));
 }
 
 #[test]

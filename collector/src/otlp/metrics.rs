@@ -149,8 +149,8 @@ static EXEMPLAR: Message = Message {
     fields: &[
         one("timeUnixNano", 2, Kind::Fixed64),
         one("asDouble", 3, Kind::Double),
-        one("spanId", 4, Kind::Id),
-        one("traceId", 5, Kind::Id),
+        one("spanId", 4, Kind::SpanId),
+        one("traceId", 5, Kind::TraceId),
         one("asInt", 6, Kind::Sfixed64),
         many("filteredAttributes", 7, Kind::Message(&KEY_VALUE)),
     ],

@@ -29,10 +29,10 @@ static SCOPE_SPANS: Message = Message {
 pub(crate) static SPAN: Message = Message {
     name: "Span",
     fields: &[
-        one("traceId", 1, Kind::Id),
-        one("spanId", 2, Kind::Id),
+        one("traceId", 1, Kind::TraceId),
+        one("spanId", 2, Kind::SpanId),
         one("traceState", 3, Kind::Text),
-        one("parentSpanId", 4, Kind::Id),
+        one("parentSpanId", 4, Kind::SpanId),
         one("name", 5, Kind::Text),
         one("kind", 6, Kind::Enum),
         one("startTimeUnixNano", 7, Kind::Fixed64),
@@ -61,8 +61,8 @@ pub(crate) static EVENT: Message = Message {
 pub(crate) static LINK: Message = Message {
     name: "Span.Link",
     fields: &[
-        one("traceId", 1, Kind::Id),
-        one("spanId", 2, Kind::Id),
+        one("traceId", 1, Kind::TraceId),
+        one("spanId", 2, Kind::SpanId),
         one("traceState", 3, Kind::Text),
         many("attributes", 4, Kind::Message(&KEY_VALUE)),
         one("droppedAttributesCount", 5, Kind::Uint32),

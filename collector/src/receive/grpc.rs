@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use ::http::{Method, Request, Response, Version};
+use ::http::{Method, Request, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, Bytes};
@@ -48,9 +48,6 @@ async fn take(
     signal: Option<Signal>,
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
-    if request.version() != Version::HTTP_2 {
-        return Err(Refusal::NeedsHttp2);
-    }
     let signal = signal.ok_or(Refusal::NoSuchRpc)?;
     if request.method() != Method::POST {
         return Err(Refusal::Method);
@@ -58,19 +55,15 @@ async fn take(
     let declared = declared_encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
     let read = body::read(request.body_mut(), &pipeline.budget, max + FRAME_HEAD_BYTES).await;
-    let (frame, held) = read.map_err(|refusal| match refusal {
-        // The limit is told without the frame's head, as the operator set it.
-        Refusal::TooLarge { .. } => Refusal::TooLarge { max },
-        other => other,
-    })?;
+    // The limit is told without the frame's head, as the operator set it.
+    let beyond = Refusal::TooLarge { max: max + FRAME_HEAD_BYTES };
+    let (frame, held) = read
+        .map_err(|refusal| if refusal == beyond { Refusal::TooLarge { max } } else { refusal })?;
     let (compressed, body) = message(frame)?;
     let encoding = match (compressed, declared) {
         (false, _) => Encoding::Identity,
         (true, Encoding::Gzip) => Encoding::Gzip,
-        (true, Encoding::Identity) => {
-            let why = "the message is compressed, but grpc-encoding does not say how";
-            return Err(Refusal::Malformed(why.to_owned()));
-        }
+        (true, Encoding::Identity) => return Err(Refusal::NoGrpcEncoding),
     };
     pipeline.carry(Arrival { signal, format: Format::Protobuf, encoding, body, held }).await
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ::http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER,
 };
 use ::http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
@@ -28,7 +28,9 @@ pub(super) async fn answer(
         Err(refusal) => refusal,
     };
     pipeline.metrics.refused(signal, &refusal);
-    if request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
+    // Who asked before sending the body is told before it is sent.
+    let sends_it = !request.headers().contains_key(EXPECT) && !request.body().is_end_stream();
+    if request.version() < Version::HTTP_2 && sends_it {
         body::discard(request.body_mut()).await;
     }
     refused(format, &refusal)
@@ -40,7 +42,12 @@ async fn take(
     format: Option<Format>,
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
-    let signal = signal.ok_or(Refusal::NotFound)?;
+    let path = request.uri().path();
+    let signal = signal.ok_or_else(|| match paths::find(path, paths::grpc) {
+        // A gRPC service, asked in another content type or over HTTP/1.
+        Some(_) => Refusal::MediaType,
+        None => Refusal::NotFound,
+    })?;
     if request.method() != Method::POST {
         return Err(Refusal::Method);
     }
@@ -69,7 +76,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     let value = value.to_str().map_err(|_| Refusal::Encoding)?.trim();
     if value.is_empty() || value.eq_ignore_ascii_case("identity") {
         Ok(Encoding::Identity)
-    } else if value.eq_ignore_ascii_case("gzip") {
+    } else if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") {
         Ok(Encoding::Gzip)
     } else {
         Err(Refusal::Encoding)

@@ -63,7 +63,7 @@ pub(super) fn metric(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed>
     while let Some((number, value)) = reader.next()? {
         let point = match number {
             1 => {
-                name = mix_bytes(0, value.bytes()?);
+                name = mix_bytes(0, values::text(value.bytes()?)?.as_bytes());
                 continue;
             }
             5 | 7 => &NUMBER,

@@ -42,17 +42,14 @@ fn probe(span: &[u8]) -> Result<Option<Probe>, Malformed> {
     let (mut run, mut seq, mut value, mut mac) = (None, None, None, None);
     each(span, 9, |attribute| {
         let (key, text) = values::key_value(attribute, DEPTH_MAX)?;
-        let slot = match std::str::from_utf8(key) {
-            Ok(ATTR_RUN) => &mut run,
-            Ok(ATTR_SEQ) => &mut seq,
-            Ok(ATTR_VALUE) => &mut value,
-            Ok(ATTR_MAC) => &mut mac,
+        let slot = match key {
+            ATTR_RUN => &mut run,
+            ATTR_SEQ => &mut seq,
+            ATTR_VALUE => &mut value,
+            ATTR_MAC => &mut mac,
             _ => return Ok(()),
         };
-        *slot = text
-            .filter(|text| text.len() <= TEXT_BYTES_MAX)
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .map(str::to_owned);
+        *slot = text.filter(|text| text.len() <= TEXT_BYTES_MAX).map(str::to_owned);
         Ok(())
     })?;
     Ok((|| Some(Probe { run: run?, seq: seq?, value: value?, mac: mac? }))())

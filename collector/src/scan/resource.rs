@@ -39,13 +39,12 @@ impl<'a> Identity<'a> {
     fn attribute(&mut self, key_value: &'a [u8]) -> Result<(), Malformed> {
         let (key, text) = values::key_value(key_value, DEPTH_MAX)?;
         let slot = match key {
-            b"service.name" => &mut self.name,
-            b"service.namespace" => &mut self.namespace,
-            b"service.instance.id" => &mut self.instance,
-            b"service.version" => &mut self.version,
+            "service.name" => &mut self.name,
+            "service.namespace" => &mut self.namespace,
+            "service.instance.id" => &mut self.instance,
+            "service.version" => &mut self.version,
             _ => return Ok(()),
         };
-        let text = text.map(std::str::from_utf8).transpose().map_err(|_| Malformed::Utf8)?;
         *slot = text.filter(|text| !text.is_empty());
         Ok(())
     }

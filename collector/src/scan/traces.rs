@@ -43,7 +43,7 @@ fn status(bytes: &[u8], code: &mut u64) -> Result<(), Malformed> {
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         match number {
-            2 => value.bytes().map(drop)?,
+            2 => values::text(value.bytes()?).map(drop)?,
             3 => *code = value.varint()?,
             _ => {}
         }

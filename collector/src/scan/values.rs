@@ -26,8 +26,23 @@ pub(super) fn field(
     depth: u32,
 ) -> Result<(), Malformed> {
     let Some(known) = message.by_number(number) else { return Ok(()) };
-    if let Kind::Message(inner) = known.kind {
-        return nested(inner, value.bytes()?, depth);
+    match known.kind {
+        Kind::Message(inner) => return nested(inner, value.bytes()?, depth),
+        Kind::Text => return text(value.bytes()?).map(drop),
+        Kind::Bytes
+        | Kind::TraceId
+        | Kind::SpanId
+        | Kind::Bool
+        | Kind::Int32
+        | Kind::Int64
+        | Kind::Uint32
+        | Kind::Uint64
+        | Kind::Sint32
+        | Kind::Enum
+        | Kind::Fixed32
+        | Kind::Fixed64
+        | Kind::Sfixed64
+        | Kind::Double => {}
     }
     match (known.kind.shape(), value) {
         (shape @ (Shape::Varint | Shape::Fixed64 | Shape::Fixed32), Value::Bytes(packed))
@@ -74,39 +89,45 @@ fn check_packed(shape: Shape, bytes: &[u8]) -> Result<(), Malformed> {
     }
 }
 
+/// Checks a text.
+#[inline]
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)
+}
+
 /// Checks a `KeyValue`; gives its key and, if its value is a text, that.
-pub(super) fn key_value(bytes: &[u8], depth: u32) -> Result<(&[u8], Option<&[u8]>), Malformed> {
-    let (mut key, mut text) = (b"".as_slice(), None);
+pub(super) fn key_value(bytes: &[u8], depth: u32) -> Result<(&str, Option<&str>), Malformed> {
+    let (mut key, mut string) = ("", None);
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         match number {
-            1 => key = value.bytes()?,
-            2 => text = any_value(value.bytes()?, depth)?,
+            1 => key = text(value.bytes()?)?,
+            2 => string = any_value(value.bytes()?, depth)?,
             3 => value.varint().map(drop)?,
             _ => {}
         }
     }
-    Ok((key, text))
+    Ok((key, string))
 }
 
 /// Checks an `AnyValue`; gives its text if it is one.
-fn any_value(bytes: &[u8], depth: u32) -> Result<Option<&[u8]>, Malformed> {
+fn any_value(bytes: &[u8], depth: u32) -> Result<Option<&str>, Malformed> {
     let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
-    let mut text = None;
+    let mut string = None;
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         // The alternatives exclude each other; the last one counts.
-        text = match number {
-            1 => Some(value.bytes()?),
+        string = match number {
+            1 => Some(text(value.bytes()?)?),
             2 | 3 | 8 => value.varint().map(|_| None)?,
             4 => value.fixed64().map(|_| None)?,
             5 => values_of(value.bytes()?, depth, |item| any_value(item, depth).map(drop))?,
             6 => values_of(value.bytes()?, depth, |item| key_value(item, depth).map(drop))?,
             7 => value.bytes().map(|_| None)?,
-            _ => text,
+            _ => string,
         };
     }
-    Ok(text)
+    Ok(string)
 }
 
 /// Checks the items of an array or a list, which both are at field 1.
@@ -114,7 +135,7 @@ fn values_of<'a>(
     bytes: &'a [u8],
     depth: u32,
     item: impl Fn(&'a [u8]) -> Result<(), Malformed>,
-) -> Result<Option<&'a [u8]>, Malformed> {
+) -> Result<Option<&'a str>, Malformed> {
     if depth == 0 {
         return Err(Malformed::Depth);
     }

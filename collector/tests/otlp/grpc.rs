@@ -64,7 +64,7 @@ async fn refusals_are_grpc_statuses() {
             "12",
         ),
         (TRACES, "zstd", frame(1, &good), "12"),
-        (TRACES, "identity", frame(1, &gzip(&good)), "3"),
+        (TRACES, "identity", frame(1, &gzip(&good)), "13"),
         (TRACES, "identity", frame(0, b"\x0a\xff"), "3"),
         (TRACES, "gzip", frame(1, &good), "3"),
         (TRACES, "identity", Vec::new(), "3"),
