@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use watchdog_core::tick::Tick;
+use watchdog_core::verdict::Stage;
 use watchdog_core::watch::{Effect, Event, Watch};
 
 use crate::inbox::Delivery;
@@ -160,8 +161,8 @@ impl Turns {
         match effect {
             Effect::VerdictChanged { service } => {
                 if let Some(v) = self.watch.verdict(&service, self.judged) {
-                    let (verdict, stage) = (v.verdict.as_str(), v.stage);
-                    info!(%service, verdict, ?stage, reason = v.reason, "verdict");
+                    let (verdict, stage) = (v.verdict.as_str(), v.stage.map(word));
+                    info!(%service, verdict, stage, reason = v.reason, "verdict");
                 }
             }
             Effect::MassSilence { on: true } => error!(
@@ -196,6 +197,17 @@ impl Turns {
         }
         self.planned = now.plus_ms(wait_ms);
         Duration::from_millis(wait_ms)
+    }
+}
+
+const fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Service => "service",
+        Stage::Sdk => "sdk",
+        Stage::Collector => "collector",
+        Stage::Exporter => "exporter",
+        Stage::Backend => "backend",
+        Stage::Observer => "observer",
     }
 }
 

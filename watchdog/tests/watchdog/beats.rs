@@ -117,6 +117,14 @@ async fn in_production_an_unsigned_beat_never_counts() {
 }
 
 #[tokio::test]
+async fn loopback_is_no_excuse_where_the_configuration_says_so() {
+    let strict = watchdog::Config { unsigned_loopback: false, ..config() };
+    let stage = Stage::start(strict, Vec::new(), wiring()).await;
+    assert_eq!(stage.beat("checkout", &body(1)).await.0, 401);
+    assert_eq!(stage.beat_signed("checkout", String::new(), None).await.0, 401);
+}
+
+#[tokio::test]
 async fn datagrams_count_and_their_mac_is_over_the_canonical_form() {
     let stage = stage().await;
     stage.datagram(&datagram("plain", 1)).await;
