@@ -1,18 +1,19 @@
 //! The one state machine over all services: events in, orders out.
 //!
-//! A watch is told what the shell observed ([`Event`]) and answers with orders ([`Effect`]). Each
-//! step does the same four things:
+//! The shell drains its sockets and tells every fact it found ([`Event`]); the watch takes each in
+//! and judges nothing yet. Then comes [`Event::Turn`], and only then
 //!
-//! 1. take the fact in (a beat, a tally page, a probe, a gap of the observer);
-//! 2. find the services whose verdict it may change: the one it is about, those whose time has
-//!    come, or all of them if the world changed (probes, collector, observer);
-//! 3. put each of these through the verdict table ([`crate::judge`]) and order what changed to be
-//!    published;
-//! 4. judge the collector and mass silence.
+//! 1. the services are found whose verdict may have changed: those that facts are about, those
+//!    whose time has come, or all of them if the world changed (probes, collector, observer);
+//! 2. each goes through the verdict table ([`crate::judge`]), and what changed is ordered to be
+//!    published ([`Effect`]);
+//! 3. the collector and mass silence are judged.
 //!
-//! A beat costs O(log n): one look-up, one judgement. Time costs nothing until a deadline is due:
-//! every service stands in a queue with the first moment at which its verdict may change by time
-//! alone, and beats only ever push that moment out.
+//! Facts before judgement: a beat that waits in the socket behind another one is never missed.
+//!
+//! A beat costs O(log n): one look-up, and one judgement in the turn that follows. Time costs
+//! nothing until a deadline is due: every service stands in a queue with the first moment at which
+//! its verdict may change by time alone, and beats only ever push that moment out.
 //!
 //! Invariant: a fresh watch knows nothing and says `unknown` of everything; no verdict is drawn
 //! across a time in which the watch could not see.
@@ -81,8 +82,10 @@ pub struct Watch {
     mass: MassWatch,
     weather: Weather,
     sight: Sight,
-    /// When the last step was: all that was due by then is judged.
+    /// When the last turn was: all that was due by then is judged.
     judged: Tick,
+    /// What facts since the last turn are about.
+    touched: Touched,
     /// The worst lateness of late, and when it was.
     late: Option<(Tick, u64)>,
     collector_boot: Option<Boot>,
@@ -94,6 +97,8 @@ pub struct Watch {
 /// Which services an event may concern.
 #[derive(Debug, Clone, Default)]
 struct Touched {
+    /// There were facts at all.
+    any: bool,
     services: BTreeSet<usize>,
     all: bool,
     ailing: bool,
@@ -122,6 +127,7 @@ impl Watch {
             weather,
             sight: Sight { blind_until: now, known_since: now, started: true },
             judged: now,
+            touched: Touched::default(),
             late: None,
             collector_boot: None,
             collector_epoch: 0,
@@ -134,9 +140,11 @@ impl Watch {
         watch
     }
 
-    /// Takes one event in and gives the orders that follow from it, in their order.
+    /// Takes one event in. Orders come from [`Event::Turn`] alone: all facts that wait are told
+    /// first.
     pub fn step(&mut self, event: Event, now: Tick) -> Vec<Effect> {
-        let mut touched = Touched::default();
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.any = true;
         match event {
             Event::BeatHeard { service, body, authenticated } => {
                 self.hear(service, body, authenticated, now, &mut touched);
@@ -163,10 +171,13 @@ impl Watch {
                 self.probes.reset();
                 touched.ailing = true;
             }
-            Event::Turn => {}
+            Event::Turn => {
+                self.judged = now;
+                return self.settle(touched, now);
+            }
         }
-        self.judged = now;
-        self.settle(touched, now)
+        self.touched = touched;
+        Vec::new()
     }
 
     fn hear(
@@ -394,14 +405,17 @@ impl Watch {
         }
     }
 
-    /// When [`Event::Turn`] must be told at the latest, and why; `None`: nothing changes by time
-    /// alone. It may lie in the past if time went on since the last step.
+    /// When [`Event::Turn`] must be told at the latest, and why: at once if facts wait to be judged;
+    /// `None`: nothing changes by time alone. It lies in the past if time went on meanwhile.
     #[must_use]
     pub fn deadline(&self) -> Option<(Tick, Reason)> {
+        if self.touched.any {
+            return Some((self.judged, Reason::Service));
+        }
         let service = self.queue.first().map(|(at, _)| (*at, Reason::Service));
         let probes = self.probes.next_changes(&self.config).into_iter().flatten();
         let collector = self.collector.next_changes(self.sight.blind_until, &self.config);
-        // What is past was judged in its step and does not come again.
+        // What is past was judged in its turn and does not come again.
         let ahead = probes.map(|at| (at, Reason::Probe)).chain(collector);
         service.into_iter().chain(ahead.filter(|(at, _)| *at > self.judged)).min()
     }

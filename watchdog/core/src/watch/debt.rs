@@ -21,31 +21,47 @@ const CERTAIN: u64 = 5;
 pub(super) struct Debt {
     /// Since when unanswered work is certain.
     since: Option<Tick>,
-    /// From where the earliest growth that no arrival has answered may reach.
-    from: Option<Tick>,
+    /// The growth that no arrival has answered, as one stretch without a beat that stood still.
+    stretch: Option<Stretch>,
     /// Requests after the last arrival, work spread evenly.
     pending: u64,
     last: Option<Work>,
 }
 
-impl Debt {
-    pub const NONE: Self = Self { since: None, from: None, pending: 0, last: None };
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stretch {
+    from: Tick,
+    to: Tick,
+    /// Beats stood still between two growths.
+    is_broken: bool,
+}
 
-    /// Adds work; `answered` is the last arrival, or where the watch could last see.
-    pub fn add(&mut self, work: Work, answered: Tick) {
+impl Debt {
+    pub const NONE: Self = Self { since: None, stretch: None, pending: 0, last: None };
+
+    /// Adds work; `arrived` is the last arrival. Where the watch was blind until `blind_until`,
+    /// nothing counts from before.
+    pub fn add(&mut self, work: Work, arrived: Option<Tick>, blind_until: Tick) {
         self.last = Some(work);
+        let answered = arrived.map_or(blind_until, |arrived| arrived.max(blind_until));
         if work.to <= answered {
             return;
         }
         let start = work.from.max(answered);
-        self.from = Some(self.from.map_or(start, |from| from.min(start)));
-        let span = work.to.since_ms(work.from).max(1);
-        let after = work.to.since_ms(start);
-        if work.from >= answered {
+        self.stretch = Some(match self.stretch {
+            None => Stretch { from: start, to: work.to, is_broken: false },
+            Some(Stretch { from, to, is_broken }) => Stretch {
+                from: from.min(start),
+                to: to.max(work.to),
+                is_broken: is_broken || work.from > to,
+            },
+        });
+        if arrived.is_none_or(|arrived| work.from >= arrived) {
             self.certain(work.to);
         }
         if work.steady {
-            let share = work.amount.saturating_mul(after) / span;
+            let span = work.to.since_ms(work.from).max(1);
+            let share = work.amount.saturating_mul(work.to.since_ms(start)) / span;
             if self.pending < CERTAIN && self.pending + share >= CERTAIN {
                 let missing = CERTAIN - self.pending;
                 self.certain(start.plus_ms(missing.saturating_mul(span) / work.amount.max(1)));
@@ -66,7 +82,7 @@ impl Debt {
         if let Some(work) = last
             && work.to > at
         {
-            self.add(work, at);
+            self.add(work, Some(at), at);
         }
     }
 
@@ -75,9 +91,11 @@ impl Debt {
         self.since
     }
 
-    /// Where the earliest unanswered work may have begun; `None` if none is known.
-    pub const fn from(&self) -> Option<Tick> {
-        self.from
+    /// Whether beats witnessed work without a pause from `from` to about `to`.
+    pub fn is_unbroken(&self, from: Tick, to: Tick, play_ms: u64) -> bool {
+        self.stretch.is_some_and(|stretch| {
+            !stretch.is_broken && stretch.from <= from && to.since_ms(stretch.to) <= play_ms
+        })
     }
 }
 
@@ -93,34 +111,53 @@ mod tests {
     fn work_that_an_arrival_may_have_carried_is_no_debt() {
         let mut debt = Debt::NONE;
         debt.answer(Tick(900));
-        debt.add(work(0, 1_000, 1, false), Tick(900));
+        debt.add(work(0, 1_000, 1, false), Some(Tick(900)), Tick(0));
         assert_eq!(debt.since(), None);
-        debt.add(work(1_000, 2_000, 1, false), Tick(900));
+        debt.add(work(1_000, 2_000, 1, false), Some(Tick(900)), Tick(0));
         assert_eq!(debt.since(), Some(Tick(2_000)));
     }
 
     #[test]
     fn steady_work_is_certain_before_its_beat_is_heard() {
         let mut debt = Debt::NONE;
-        debt.add(work(0, 1_000, 100, true), Tick(200));
+        debt.add(work(0, 1_000, 100, true), Some(Tick(200)), Tick(0));
         assert_eq!(debt.since(), Some(Tick(250)));
     }
 
     #[test]
     fn a_burst_is_not_spread_evenly() {
         let mut debt = Debt::NONE;
-        debt.add(work(0, 1_000, 100, false), Tick(200));
+        debt.add(work(0, 1_000, 100, false), Some(Tick(200)), Tick(0));
         assert_eq!(debt.since(), None);
     }
 
     #[test]
     fn an_arrival_answers_what_was_before_it_and_nothing_after_it() {
         let mut debt = Debt::NONE;
-        debt.add(work(1_000, 2_000, 100, true), Tick(0));
+        debt.add(work(1_000, 2_000, 100, true), None, Tick(0));
         debt.answer(Tick(2_000));
-        assert_eq!((debt.since(), debt.from()), (None, None));
-        debt.add(work(2_000, 3_000, 100, true), Tick(2_000));
+        assert_eq!(debt.since(), None);
+        debt.add(work(2_000, 3_000, 100, true), Some(Tick(2_000)), Tick(0));
         debt.answer(Tick(2_500));
         assert_eq!(debt.since(), Some(Tick(2_550)), "half of the work is after the arrival");
+    }
+
+    #[test]
+    fn work_before_which_nothing_ever_arrived_is_certain_at_its_beat() {
+        let mut debt = Debt::NONE;
+        debt.add(work(950, 2_000, 1, false), None, Tick(1_000));
+        assert_eq!(debt.since(), Some(Tick(2_000)));
+    }
+
+    #[test]
+    fn a_pause_breaks_the_stretch() {
+        let mut debt = Debt::NONE;
+        debt.add(work(950, 2_000, 1, false), None, Tick(0));
+        debt.add(work(1_950, 3_000, 1, false), None, Tick(0));
+        assert!(debt.is_unbroken(Tick(1_000), Tick(3_500), 1_000));
+        assert!(!debt.is_unbroken(Tick(900), Tick(3_500), 1_000), "it began later");
+        assert!(!debt.is_unbroken(Tick(1_000), Tick(4_500), 1_000), "it ended earlier");
+        debt.add(work(3_950, 5_000, 1, false), None, Tick(0));
+        assert!(!debt.is_unbroken(Tick(1_000), Tick(5_500), 1_000), "it paused");
     }
 }

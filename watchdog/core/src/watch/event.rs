@@ -25,14 +25,14 @@ pub enum Event {
     ProbeReturned { seq: u64, right: bool },
     /// Something came back that could not be checked. It proves nothing.
     ProbeUnverifiable,
-    /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before all other events
-    /// that waited meanwhile, or after them; no verdict is drawn across it either way.
+    /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before the facts that
+    /// waited meanwhile: they are fresh evidence.
     ObserverLate { gap_ms: u64 },
     /// The clock jumped.
     ClockStepped,
     /// A collector was started or adopted.
     CollectorStarted { boot: Boot },
-    /// Nothing but time has passed.
+    /// All facts that waited are told: judge. Orders come from this event alone.
     Turn,
 }
 

@@ -10,6 +10,9 @@ use crate::tick::Tick;
 use crate::verdict::BeatState;
 use crate::watch::debt::Debt;
 
+/// Beats that are on their way for longer are rare: this is for one host or one cluster.
+const TRANSIT_MS: u64 = 50;
+
 /// Work that one beat witnessed: `amount` requests in `(from, to]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Work {
@@ -109,10 +112,11 @@ impl InstanceWatch {
             self.token = body.token;
             self.same_token = 1;
         }
-        let work = self.work(body.requests, from, now);
+        // The beat before was sent a little before it was heard, and counted up to then.
+        let work = self.work(body.requests, from.minus_ms(TRANSIT_MS), now);
         if let Some(work) = work {
             for (debt, last) in self.debts.iter_mut().zip(self.arrivals) {
-                debt.add(work, last.map_or(blind_until, |last| last.max(blind_until)));
+                debt.add(work, last, blind_until);
             }
         }
         Heard::SameBoot { work }

@@ -18,7 +18,7 @@ use crate::watch::instance::{Heard, InstanceWatch, Work};
 use crate::watch::revisions::{Revisions, grow};
 use crate::watch::rows::{Growth, PageContext, Rows};
 use crate::watch::share::{Share, ShareBounds, Totals};
-use crate::watch::stream::{Arrival, Reading, Stream};
+use crate::watch::stream::{Arrival, Lesson, Reading, Stream};
 use crate::watch::{ExpectedService, WatchConfig};
 
 /// The first live dwell may take this many times `learn_ms`, for exporters that are slow.
@@ -165,8 +165,7 @@ impl ServiceWatch {
     /// Takes in what the collector counted.
     pub fn count(&mut self, row: &TallyRow, page: PageContext, slack_ms: u64) {
         let growth = self.rows.take(row, page);
-        // Until it was live once, it is in its first dwell.
-        let learn = self.opinion.kind == VerdictKind::Live || self.first_live.is_none();
+        let lesson = self.lesson();
         let mut records = None;
         for (index, grown) in growth.signals.iter().enumerate() {
             let Some(grown) = grown else { continue };
@@ -175,7 +174,7 @@ impl ServiceWatch {
             if grown.signal == Signal::Traces {
                 self.totals.spans = self.totals.spans.saturating_add(grown.records);
             }
-            self.arrive(index, grown, row, page, learn, slack_ms);
+            self.arrive(index, grown, row, page, lesson, slack_ms);
         }
         if let Some((requests, _)) = growth.red {
             self.totals.requests = self.totals.requests.saturating_add(requests);
@@ -192,22 +191,33 @@ impl ServiceWatch {
         }
     }
 
+    fn lesson(&self) -> Lesson {
+        // Until it was live once, it is in its first dwell.
+        if self.opinion.kind != VerdictKind::Live && self.first_live.is_some() {
+            Lesson::Skip
+        } else if self.instances.values().any(|instance| instance.requests().is_some()) {
+            Lesson::Counted { contract_ms: self.contract.bounds.interval_ms }
+        } else {
+            Lesson::Uncounted
+        }
+    }
+
     fn arrive(
         &mut self,
         index: usize,
         grown: &Growth,
         row: &TallyRow,
         page: PageContext,
-        learn: bool,
+        lesson: Lesson,
         slack_ms: u64,
     ) {
         let stream = &mut self.streams[index];
         if page.is_base {
-            stream.last_arrival = stream.last_arrival.max(Some(grown.at));
+            stream.recall(grown.at);
         } else if grown.arrivals > 0 {
             let changed = grown.changes > 0;
             let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms };
-            if stream.arrive(arrival, learn, slack_ms) {
+            if stream.arrive(arrival, lesson, slack_ms) {
                 // What was lost in the silence was judged as silence; it is not counted again.
                 self.share.reopen();
             }

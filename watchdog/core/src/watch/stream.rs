@@ -13,7 +13,7 @@ use crate::tally::Signal;
 use crate::tick::Tick;
 use crate::watch::debt::Debt;
 use crate::watch::instance::Work;
-use crate::watch::pace::Pace;
+use crate::watch::pace::{Pace, Sample};
 
 /// Metrics that stood still in so many arrivals after work are frozen.
 const STANDING_ARRIVALS: u32 = 2;
@@ -81,8 +81,19 @@ pub(super) struct Stream {
 pub(super) struct Arrival {
     pub at: Tick,
     pub changed: bool,
-    /// Gap to the row's arrival before, if it may be learnt from.
+    /// Gap to the row's arrival before, if it is known.
     pub gap_ms: Option<u64>,
+}
+
+/// What may be learnt from an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lesson {
+    /// Nothing: the service is not live.
+    Skip,
+    /// Beats witness the work, at least every so many milliseconds.
+    Counted { contract_ms: u64 },
+    /// Beats carry no counter.
+    Uncounted,
 }
 
 impl Stream {
@@ -103,18 +114,12 @@ impl Stream {
         }
     }
 
-    /// Something arrived. `learn`: the service is live or in its first dwell. Says whether this
-    /// ended a silence.
-    pub fn arrive(&mut self, arrival: Arrival, learn: bool, slack_ms: u64) -> bool {
+    /// Something arrived. Says whether this ended a silence.
+    pub fn arrive(&mut self, arrival: Arrival, lesson: Lesson, slack_ms: u64) -> bool {
         let was_silent = self.silent;
         let Arrival { at, changed, gap_ms } = arrival;
-        if let (true, Some(gap_ms)) = (learn, gap_ms) {
-            // Without work there is nothing to export: count from where the work began.
-            let waited = match (self.signal, self.debt.from()) {
-                (Signal::Metrics, _) | (_, None) => gap_ms,
-                (Signal::Traces | Signal::Logs, Some(from)) => gap_ms.min(at.since_ms(from)),
-            };
-            self.pace.note(waited);
+        if let Some(sample) = gap_ms.and_then(|gap_ms| self.sample(at, gap_ms, lesson)) {
+            self.pace.note(sample);
         }
         if self.last_arrival.is_none_or(|last| at > last) {
             self.last_arrival = Some(at);
@@ -132,12 +137,39 @@ impl Stream {
         was_silent && !self.silent
     }
 
+    /// It arrived at `at`, before the watch could count: a base that nothing is learnt from.
+    pub fn recall(&mut self, at: Tick) {
+        if self.last_arrival.is_none_or(|last| at > last) {
+            self.last_arrival = Some(at);
+            self.debt.answer(at);
+        }
+    }
+
+    /// What the gap before the arrival at `at` says of the exporter's period; `None` if nothing.
+    fn sample(&self, at: Tick, gap_ms: u64, lesson: Lesson) -> Option<Sample> {
+        match (lesson, self.signal) {
+            (Lesson::Skip, _) => None,
+            // Metrics come with or without work.
+            (Lesson::Uncounted, _) | (Lesson::Counted { .. }, Signal::Metrics) => {
+                Some(Sample::Period(gap_ms))
+            }
+            (Lesson::Counted { contract_ms }, Signal::Traces | Signal::Logs) => {
+                let before = at.minus_ms(gap_ms);
+                // Within one beat interval nobody can say more, and nobody needs to.
+                let is_short = gap_ms <= contract_ms;
+                if is_short || self.debt.is_unbroken(before, at, 2 * contract_ms) {
+                    return Some(Sample::Period(gap_ms));
+                }
+                self.debt.since().map(|since| Sample::Wait(at.since_ms(since)))
+            }
+        }
+    }
+
     /// A beat witnessed work.
     pub fn work(&mut self, work: Work, blind_until: Tick) {
-        let after = |last: Option<Tick>| last.map_or(blind_until, |last| last.max(blind_until));
-        self.debt.add(work, after(self.last_arrival));
+        self.debt.add(work, self.last_arrival, blind_until);
         if matches!(self.signal, Signal::Metrics) {
-            self.standing.add(work, after(self.last_change));
+            self.standing.add(work, self.last_change, blind_until);
         }
     }
 

@@ -206,7 +206,10 @@ impl World {
     }
 
     fn step(&mut self, event: Event) {
-        for effect in self.watch.step(event, Tick(self.now)) {
+        if event != Event::Turn {
+            assert!(self.watch.step(event, Tick(self.now)).is_empty(), "facts before judgement");
+        }
+        for effect in self.watch.step(Event::Turn, Tick(self.now)) {
             match effect {
                 Effect::VerdictChanged { .. } => {
                     let seen = self.verdict();

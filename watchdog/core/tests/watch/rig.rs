@@ -175,7 +175,12 @@ impl Rig {
     }
 
     pub fn tell(&mut self, event: Event) {
-        let effects = self.watch.step(event, Tick(self.now));
+        assert!(self.watch.step(event, Tick(self.now)).is_empty(), "facts before judgement");
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        let effects = self.watch.step(Event::Turn, Tick(self.now));
         for effect in effects {
             if let Effect::VerdictChanged { service } = &effect {
                 let verdict = self.watch.verdict(service, Tick(self.now)).expect("known");
@@ -241,7 +246,7 @@ impl Rig {
         self.advance_services(true);
         self.advance_path();
         if self.watch.deadline().is_some_and(|(at, _)| at <= Tick(self.now)) {
-            self.tell(Event::Turn);
+            self.turn();
             let next = self.watch.deadline();
             assert!(next.is_none_or(|(at, _)| at > Tick(self.now)), "a turn leaves nothing due");
         }
