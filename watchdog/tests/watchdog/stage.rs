@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use watchdog::{Config, RunError, ServiceConfig, Wiring};
 use watchdog_core::names::Boot;
+use watchdog_core::watch::WatchConfig;
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +32,7 @@ pub fn config() -> Config {
         beat_interval_ms: 100,
         probe_interval_ms: 100,
         attest_interval_ms: 50,
+        judge: WatchConfig { learn_ms: 1_000, idle_after_ms: 1_000, ..WatchConfig::default() },
         ..Config::default()
     }
 }
