@@ -103,6 +103,9 @@ policy! {
     budget_max: u32 = 8,
     /// For how long a held rollout that was asked for earlier keeps its place in the budget.
     held_share_ms: u64 = 60_000,
+    /// How many rollouts may be open at once, held ones too; more requests are refused. It bounds
+    /// what a runaway agent can make the gate keep.
+    open_max: u32 = 1_000,
     /// A held rollout that is not asked for again within this time expires.
     held_ttl_ms: u64 = 900_000,
     /// Within what time a revert must be verified by the signal on the old revision.
@@ -141,6 +144,7 @@ impl Policy {
             ("revert_deadline_ms", self.revert_deadline_ms),
             ("revert_attempts", u64::from(self.revert_attempts)),
             ("budget_start", u64::from(self.budget_start)),
+            ("open_max", u64::from(self.open_max)),
         ];
         for (key, value) in at_least_one {
             if value == 0 {

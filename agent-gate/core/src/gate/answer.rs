@@ -6,7 +6,7 @@ use crate::gate::decision::{Code, Decision, DecisionKind, Question, Reason, deci
 use crate::gate::effect::{Answer, Refusal, RolloutAnswer};
 use crate::gate::event::{Caller, Role};
 use crate::gate::ledger::{Ledger, Step};
-use crate::gate::rollout::{Rollout, State};
+use crate::gate::rollout::{Rollout, State, TakenBack};
 use crate::ids::RolloutId;
 
 /// What a call comes to.
@@ -26,7 +26,15 @@ impl Ledger {
             return Ok(self.answer(id, decision));
         }
         let (kind, code, message) = stands(rollout);
-        Ok(self.answer(id, Decision::plain(kind, code, message, rollout)))
+        let mut decision = Decision::plain(kind, code, message, rollout);
+        if let (State::Reverting(_) | State::Reverted { .. } | State::Stuck { .. }, Some(back)) =
+            (&rollout.state, &rollout.taken_back)
+        {
+            let TakenBack { code, why: message } = back.clone();
+            let service = Some(rollout.request.service.clone());
+            decision.reasons.push(Reason { code, message, service });
+        }
+        Ok(self.answer(id, decision))
     }
 
     /// `decision` about the rollout, as an answer.

@@ -164,6 +164,12 @@ codes! {
     Reverting = "reverting",
     Reverted = "reverted",
     Stuck = "stuck",
+    /// Applied without a live permit.
+    Violation = "violation",
+    /// Given up by its agent after it was begun.
+    Abandoned = "abandoned",
+    /// A person took it back.
+    Settled = "settled",
     Expired = "expired",
     Aborted = "aborted",
 }

@@ -154,6 +154,8 @@ pub enum Refusal {
     Illegal { state: StateName, call: &'static str },
     /// 409: the change id is known with another body.
     DifferentBody { rollout: RolloutId },
+    /// 409: too many rollouts are open.
+    TooManyOpen { open: usize },
     /// 409: the digest is not the one that was shown.
     DifferentDigest { rollout: RolloutId },
     /// 409: what the freeze is for still holds.
@@ -180,6 +182,7 @@ impl Refusal {
             | Self::Illegal { .. }
             | Self::DifferentBody { .. }
             | Self::DifferentDigest { .. }
+            | Self::TooManyOpen { .. }
             | Self::CauseHolds { .. }
             | Self::OldSequence { .. } => RefusalStatus::Conflict,
         }
@@ -197,6 +200,7 @@ impl Refusal {
             Self::Illegal { .. } => "illegal_transition",
             Self::DifferentBody { .. } => "different_body",
             Self::DifferentDigest { .. } => "different_digest",
+            Self::TooManyOpen { .. } => "too_many_open",
             Self::CauseHolds { .. } => "cause_holds",
             Self::OldSequence { .. } => "old_sequence",
         }
@@ -216,6 +220,7 @@ impl Refusal {
             Self::Illegal { .. } => "read the rollout with GET /v1/rollouts/{id}",
             Self::DifferentBody { .. } => "use a new change_id for another change",
             Self::DifferentDigest { .. } => "read the rollout again and decide about its digest",
+            Self::TooManyOpen { .. } => "abort or finish open rollouts first",
             Self::CauseHolds { .. } => "remove the cause, or thaw with override and a reason",
             Self::OldSequence { .. } => "send the newest attestation",
         }
@@ -243,6 +248,7 @@ impl fmt::Display for Refusal {
             Self::DifferentDigest { rollout } => {
                 write!(f, "the digest is not the one of rollout {rollout}")
             }
+            Self::TooManyOpen { open } => write!(f, "{open} rollouts are open already"),
             Self::CauseHolds { freeze, why } => write!(f, "freeze {freeze} stays: {why}"),
             Self::OldSequence { last } => {
                 write!(f, "the attestation is not newer than sequence {last} of its boot")

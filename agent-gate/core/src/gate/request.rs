@@ -35,7 +35,13 @@ impl Ledger {
                 }
                 id
             }
-            None => self.open_rollout(step, request, by),
+            None => {
+                let open = self.open().count();
+                if open >= step.policy.fleet.open_max as usize {
+                    return Err(Refusal::TooManyOpen { open });
+                }
+                self.open_rollout(step, request, by)
+            }
         };
         self.try_way_back(step, id);
         let question = match self.rollouts[&id].state.name() {
@@ -81,6 +87,7 @@ impl Ledger {
             last_epoch: None,
             fenced: None,
             applied_at: None,
+            taken_back: None,
             generation: None,
             last_decision: None,
             claim: None,

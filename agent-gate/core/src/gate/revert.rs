@@ -14,12 +14,12 @@ use watchdog_core::names::{Revision, Service};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::VerdictKind;
 
-use crate::gate::decision::{Block, Readiness};
+use crate::gate::decision::{Block, Code, Readiness};
 use crate::gate::effect::{Call, CallReason, DryRunOrder, Effect, RevertOrder};
 use crate::gate::event::EffectResult;
 use crate::gate::freeze::FreezeCause;
 use crate::gate::ledger::{Ledger, Step};
-use crate::gate::rollout::{Rollout, State};
+use crate::gate::rollout::{Rollout, State, TakenBack};
 use crate::gate::sight::Evidence;
 use crate::ids::{EffectId, Generation, RolloutId};
 use crate::policy::RevertAction;
@@ -105,32 +105,35 @@ impl Ledger {
         let rollout = &self.rollouts[&id];
         let service = rollout.request.service.clone();
         let digest = rollout.request.digest.clone();
-        let (why, cause) = match way {
+        let (code, why, cause) = match way {
             Way::Verdict(verdict) => {
                 self.edit(step, id).alarmed = true;
                 let block = Block { rollout: id, service: service.clone(), verdict, at: step.now };
                 self.block(step, digest, block);
                 let why = format!("{service} became {}", verdict.as_str());
-                (why, Some(FreezeCause::Verdict { rollout: id, service, verdict }))
+                let cause = FreezeCause::Verdict { rollout: id, service, verdict };
+                (Code::of_verdict(verdict), why, Some(cause))
             }
-            Way::Regressed => (
-                format!("{service} has more errors than before"),
-                Some(FreezeCause::Regressed { rollout: id, service }),
-            ),
-            Way::Violation => (
-                "applied without a live permit".to_owned(),
-                Some(FreezeCause::Violation { rollout: id, service }),
-            ),
-            Way::Abandoned => (
-                "given up after it was begun".to_owned(),
-                Some(FreezeCause::Abandoned { rollout: id, service }),
-            ),
-            Way::Inconclusive => ("it could not be judged".to_owned(), None),
-            Way::Person { why } => (why, None),
+            Way::Regressed => {
+                let why = format!("{service} has more errors than before");
+                let cause = FreezeCause::Regressed { rollout: id, service };
+                (Code::Regressed, why, Some(cause))
+            }
+            Way::Violation => {
+                let why = "applied without a live permit".to_owned();
+                (Code::Violation, why, Some(FreezeCause::Violation { rollout: id, service }))
+            }
+            Way::Abandoned => {
+                let why = "given up after it was begun".to_owned();
+                (Code::Abandoned, why, Some(FreezeCause::Abandoned { rollout: id, service }))
+            }
+            Way::Inconclusive => (Code::Inconclusive, "it could not be judged".to_owned(), None),
+            Way::Person { why } => (Code::Settled, why, None),
         };
         if let Some(cause) = cause {
             self.freeze_for(step, cause, &format!("{why}, in {id}"));
         }
+        self.edit(step, id).taken_back = Some(TakenBack { code, why: why.clone() });
         self.start_revert(step, id, why);
     }
 

@@ -50,6 +50,9 @@ pub struct Rollout {
     pub fenced: Option<Epoch>,
     /// When its agent said that it is applied.
     pub applied_at: Option<Tick>,
+    /// Why it was last taken back.
+    #[serde(default)]
+    pub taken_back: Option<TakenBack>,
     /// The last generation of its reverts.
     pub generation: Option<Generation>,
     pub last_decision: Option<DecisionId>,
@@ -70,6 +73,14 @@ pub struct Rollout {
 pub struct Moment {
     pub at: Tick,
     pub state: StateName,
+    pub why: String,
+}
+
+/// Why a rollout is or was taken back, or is stuck on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    pub code: Code,
+    /// One sentence for a person.
     pub why: String,
 }
 

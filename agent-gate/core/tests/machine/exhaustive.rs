@@ -162,21 +162,19 @@ fn no_sequence_of_a_rollouts_life_breaks_an_invariant() {
 #[test]
 fn no_sequence_after_applying_breaks_an_invariant() {
     use Letter::{
-        Abandon, Idle, LiveNew, LiveOld, Lost, PersonOverrides, PersonReverts, RequestB, Restart,
-        RevertDone, RevertFails, Silence,
+        Abandon, LiveNew, LiveOld, Lost, PersonOverrides, PersonReverts, Restart, RevertDone,
+        RevertFails, Silence,
     };
     let alphabet = [
         LiveNew,
         LiveOld,
         Lost,
-        Idle,
         Silence,
         Abandon,
         RevertDone,
         RevertFails,
         PersonOverrides,
         PersonReverts,
-        RequestB,
         Restart,
     ];
     let mut world = World::ready_with(&Policy { dwell_ms: 1_000, ..policy() });

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use agent_gate_core::Gate;
 use agent_gate_core::gate::effect::{Answer, Effect, Record, RevertOrder};
 use agent_gate_core::gate::event::{Event, Role};
+use agent_gate_core::gate::ledger::Ledger;
 use agent_gate_core::gate::rollout::{Proof, State, StateName, reverts};
 use agent_gate_core::ids::{EffectId, Generation, PermitId, RolloutId};
 use agent_gate_core::policy::PolicySet;
@@ -23,8 +24,6 @@ pub struct History {
     heard_since: Option<Tick>,
     permits: BTreeMap<PermitId, Tick>,
     reverts: BTreeMap<(RolloutId, Generation), EffectId>,
-    /// Milliseconds of live sight since the rollout was applied.
-    baked_ms: BTreeMap<RolloutId, u64>,
 }
 
 #[derive(Clone)]
@@ -53,8 +52,7 @@ impl History {
         if !unbroken {
             self.restarted();
         }
-        let heard_since = *self.heard_since.get_or_insert(now);
-        let _ = heard_since;
+        self.heard_since.get_or_insert(now);
         for item in &attestation.items {
             let before = self.seen.get(&item.service).and_then(|seen| seen.live_since);
             let is_live = item.verdict == VerdictKind::Live;
@@ -88,7 +86,7 @@ impl History {
 
 /// Checks one step from `before` to `after`.
 pub fn check(
-    before: &Gate,
+    before: &Ledger,
     event: &Event,
     effects: &[Effect],
     after: &Gate,
@@ -144,7 +142,7 @@ fn effects_come_in_order(effects: &[Effect]) {
 }
 
 fn permits_need_sight(
-    before: &Gate,
+    before: &Ledger,
     effects: &[Effect],
     after: &Gate,
     now: Tick,
@@ -160,7 +158,7 @@ fn permits_need_sight(
         let fresh = !history.permits.contains_key(&terms.id);
         let live_ms = history.live_ms(&terms.service, now).expect("a permit only in live sight");
         assert!(history.is_proven(&terms.service, now, terms_of.dwell_ms), "before the dwell");
-        if fresh && before.ledger.rollout(rollout.id).is_none_or(|r| r.applied_at.is_none()) {
+        if fresh && before.rollout(rollout.id).is_none_or(|r| r.applied_at.is_none()) {
             let begins = rollout.state.name() == StateName::Allowed;
             assert!(!begins || live_ms >= terms_of.dwell_ms, "before the service's dwell");
         }
@@ -177,7 +175,7 @@ fn permits_need_sight(
         assert!(!needs || approved, "a permit without approval");
         if fresh {
             let unproven = after.ledger.open().filter(|r| r.state.name() != StateName::Held);
-            let limit = before.ledger.budget(&policy.fleet).max(after.ledger.budget(&policy.fleet));
+            let limit = before.budget(&policy.fleet).max(after.ledger.budget(&policy.fleet));
             assert!(unproven.count() <= limit as usize, "the budget is exceeded");
         }
         history.permits.insert(terms.id, terms.expires);
@@ -185,14 +183,14 @@ fn permits_need_sight(
 }
 
 fn confirmation_needs_sight(
-    before: &Gate,
+    before: &Ledger,
     after: &Gate,
     now: Tick,
     policy: &PolicySet,
     history: &mut History,
 ) {
     for rollout in after.ledger.rollouts() {
-        let was = before.ledger.rollout(rollout.id).map(|before| before.state.name());
+        let was = before.rollout(rollout.id).map(|before| before.state.name());
         let service = &rollout.request.service;
         let State::Confirmed { proof: Proof::Live, .. } = &rollout.state else { continue };
         if was == Some(StateName::Confirmed) {
@@ -203,11 +201,10 @@ fn confirmation_needs_sight(
         let applied = rollout.applied_at.expect("it baked");
         assert!(now.since_ms(applied) >= policy.of(service).bake_ms, "after a whole bake");
         assert!(history.seen.get(service).is_some_and(|seen| seen.new_runs), "on the new one");
-        history.baked_ms.remove(&rollout.id);
     }
 }
 
-fn agents_only_move_towards_safety(before: &Gate, event: &Event, after: &Gate) {
+fn agents_only_move_towards_safety(before: &Ledger, event: &Event, after: &Gate) {
     let role = match event {
         Event::Approve { by, .. } | Event::Thaw { by, .. } | Event::Settle { by, .. } => {
             Some(by.role)
@@ -215,28 +212,27 @@ fn agents_only_move_towards_safety(before: &Gate, event: &Event, after: &Gate) {
         _ => None,
     };
     for freeze in after.ledger.freezes() {
-        let was = before.ledger.freeze(freeze.id).and_then(|before| before.thawed.as_ref());
+        let was = before.freeze(freeze.id).and_then(|before| before.thawed.as_ref());
         if was.is_none() && freeze.thawed.is_some() {
             assert_eq!(role, Some(Role::Operator), "only a person thaws: {event:?}");
         }
     }
     for rollout in after.ledger.rollouts() {
-        let was = before.ledger.rollout(rollout.id).and_then(|before| before.approval.as_ref());
+        let was = before.rollout(rollout.id).and_then(|before| before.approval.as_ref());
         if was != rollout.approval.as_ref() {
             assert_eq!(role, Some(Role::Operator), "only a person approves: {event:?}");
         }
         if let State::Confirmed { proof: Proof::Person, .. } = &rollout.state
-            && before.ledger.rollout(rollout.id).map(|r| r.state.name())
-                != Some(StateName::Confirmed)
+            && before.rollout(rollout.id).map(|r| r.state.name()) != Some(StateName::Confirmed)
         {
             assert_eq!(role, Some(Role::Operator), "only a person settles: {event:?}");
         }
     }
 }
 
-fn freezes_stay(before: &Gate, after: &Gate) {
-    assert!(after.ledger.epoch() >= before.ledger.epoch(), "the epoch went back");
-    for freeze in before.ledger.freezes() {
+fn freezes_stay(before: &Ledger, after: &Gate) {
+    assert!(after.ledger.epoch() >= before.epoch(), "the epoch went back");
+    for freeze in before.freezes() {
         let now = after.ledger.freeze(freeze.id).expect("a freeze is never lost");
         assert_eq!(
             (&now.scope, &now.cause, now.epoch),
@@ -246,8 +242,8 @@ fn freezes_stay(before: &Gate, after: &Gate) {
         assert!(freeze.thawed.is_none() || now.thawed == freeze.thawed, "a thaw was undone");
     }
     for freeze in after.ledger.freezes() {
-        if before.ledger.freeze(freeze.id).is_none() {
-            assert!(freeze.epoch > before.ledger.epoch(), "a freeze raises the epoch");
+        if before.freeze(freeze.id).is_none() {
+            assert!(freeze.epoch > before.epoch(), "a freeze raises the epoch");
         }
     }
 }
@@ -263,8 +259,8 @@ fn reverts_keep_their_effect(effects: &[Effect], history: &mut History) {
     }
 }
 
-fn terminal_states_stay(before: &Gate, event: &Event, after: &Gate) {
-    for was in before.ledger.rollouts().filter(|rollout| rollout.state.name().is_terminal()) {
+fn terminal_states_stay(before: &Ledger, event: &Event, after: &Gate) {
+    for was in before.rollouts().filter(|rollout| rollout.state.name().is_terminal()) {
         let now = after.ledger.rollout(was.id).expect("a rollout is never lost");
         if now.state.name() == was.state.name() {
             continue;
@@ -282,7 +278,7 @@ fn terminal_states_stay(before: &Gate, event: &Event, after: &Gate) {
 }
 
 /// Sight lost during apply or bake: frozen and on the way back, in the same step.
-fn bad_news_takes_back(before: &Gate, after: &Gate, now: Tick, history: &History) {
+fn bad_news_takes_back(before: &Ledger, after: &Gate, now: Tick, history: &History) {
     for rollout in after.ledger.open() {
         let service = &rollout.request.service;
         if !history.is_bad(service, now) {
@@ -293,7 +289,7 @@ fn bad_news_takes_back(before: &Gate, after: &Gate, now: Tick, history: &History
                 panic!("{} goes on while {service} is blind", rollout.id)
             }
             StateName::Reverting | StateName::Stuck => {
-                let was = before.ledger.rollout(rollout.id).map(|r| r.state.name());
+                let was = before.rollout(rollout.id).map(|r| r.state.name());
                 let watched = [Some(StateName::Applying), Some(StateName::Baking)].contains(&was);
                 let frozen = after.ledger.in_force().any(|f| f.cause.service() == Some(service));
                 assert!(!watched || frozen, "taken back without a freeze");

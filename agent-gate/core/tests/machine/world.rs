@@ -1,5 +1,7 @@
 //! A gate with a clock, a policy and a memory of all that it ever did.
 
+use std::rc::Rc;
+
 use agent_gate_core::Gate;
 use agent_gate_core::gate::decision::DecisionRecord;
 use agent_gate_core::gate::effect::{Answer, Effect, Record, Refusal, RevertOrder, RolloutAnswer};
@@ -30,7 +32,7 @@ pub const NEW: &str = "v2";
 pub struct World {
     pub gate: Gate,
     pub now: Tick,
-    pub policy: PolicySet,
+    pub policy: Rc<PolicySet>,
     pub history: History,
     pub journal: Vec<Entry>,
     pub decisions: Vec<DecisionRecord>,
@@ -147,7 +149,7 @@ impl World {
         let mut world = Self {
             gate: Gate::new(Ledger::default()),
             now: Tick(1_000_000),
-            policy: policy_set(fleet),
+            policy: Rc::new(policy_set(fleet)),
             history: History::default(),
             journal: Vec::new(),
             decisions: Vec::new(),
@@ -178,7 +180,7 @@ impl World {
 
     /// Steps the gate, remembers what it did and checks every invariant.
     pub fn step(&mut self, event: Event) -> Option<Answer> {
-        let before = self.gate.clone();
+        let before = self.gate.ledger.clone();
         let effects = self.gate.step(event.clone(), self.now, &self.policy);
         let mut answer = None;
         for effect in &effects {

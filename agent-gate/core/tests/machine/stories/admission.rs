@@ -201,3 +201,19 @@ fn a_code_is_said_by_one_word_only() {
     words.dedup();
     assert_eq!(words.len(), count);
 }
+
+#[test]
+fn a_runaway_agent_fills_no_memory() {
+    let mut world = World::ready_with(&Policy { open_max: 3, ..policy() });
+    for change in ["c1", "c2", "c3"] {
+        world.request(change, "a");
+    }
+    let request = request("c4", "a");
+    let refusal = expect_refusal(world.step(Event::Request { request, by: agent() }));
+    assert_eq!(refusal, Refusal::TooManyOpen { open: 3 });
+    assert_eq!(
+        world.request("c3", "a").state,
+        StateName::Held,
+        "open ones are asked for as before"
+    );
+}

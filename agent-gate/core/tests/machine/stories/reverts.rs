@@ -29,6 +29,11 @@ fn the_recursive_crash_is_frozen_reverted_and_verified() {
     let answer = world.request("c2", "b");
     assert_eq!((answer.state, answer.decision.kind), (StateName::Denied, DecisionKind::Deny));
     assert!(codes(&answer).contains(&"frozen"));
+    let again = world.request("c1", "a");
+    assert_eq!(
+        (again.decision.kind, codes(&again)),
+        (DecisionKind::Deny, vec!["reverting", "telemetry_lost"])
+    );
     // The freeze does not block the revert.
     world.attest(VerdictKind::TelemetryLost, NEW);
     let order = world.rollout("c1").clone();
