@@ -7,6 +7,7 @@
 //! machine may have two cores.
 
 mod http;
+mod lateness;
 mod service;
 mod stack;
 
