@@ -43,6 +43,22 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The keys whose values cannot work, with what would.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if self.connections_max == 0 {
+            found.push(("connections_max", "must be at least 1".to_owned()));
+        }
+        let is_web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if !self.approval_url.as_ref().is_none_or(is_web) {
+            found.push(("approval_url", "must begin with http:// or https://".to_owned()));
+        }
+        found
+    }
+}
+
 /// Which store keeps the gate's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -225,6 +241,18 @@ mod tests {
             let error = revert(json).expect_err(json);
             assert!(error.contains(says), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_named() {
+        assert!(Config::default().mistakes().is_empty());
+        let wrong = Config {
+            connections_max: 0,
+            approval_url: Some("gate.example".into()),
+            ..Config::default()
+        };
+        let keys: Vec<_> = wrong.mistakes().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["connections_max", "approval_url"]);
     }
 
     #[test]

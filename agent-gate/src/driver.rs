@@ -204,6 +204,7 @@ impl Driver {
         let mut batch = Batch::default();
         for row in tokens(&driver.shared.tokens, now) {
             driver.shared.tokens.put([row.clone()]);
+            batch.rows.audit(journal::token_installed(&row, now));
             batch.rows.token(row);
         }
         driver.step(Event::GateStarted { last_alive: alive }, now, &mut batch, None);

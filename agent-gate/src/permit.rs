@@ -1,6 +1,6 @@
 //! The permit on the wire: `hp1.` + base64url(payload) + `.` + base64url(signature).
 //!
-//! A permit is a lease, and whoever runs the deploy command checks it offline with the public key
+//! A permit is a lease, and whoever applies the change checks it offline with the public key
 //! alone: for this rollout, this digest, this epoch, not expired. Revoking one needs no message,
 //! because it dies by itself.
 //!

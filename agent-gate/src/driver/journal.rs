@@ -9,9 +9,10 @@ use agent_gate_core::gate::effect::Record;
 use agent_gate_core::gate::event::{Caller, Entry, Event};
 use agent_gate_core::gate::rollout::StateName;
 use serde_json::json;
+use watchdog_core::tick::Tick;
 
 use super::rows;
-use crate::store::AuditEntry;
+use crate::store::{AuditEntry, TokenRow};
 use crate::tokens::Role;
 
 /// What a step changed, by id.
@@ -66,6 +67,19 @@ impl Changed {
             .or_else(|| self.freezes.first().cloned())
             .or_else(|| self.rollouts.first().map(|(id, _)| id.clone()))
             .unwrap_or_else(|| "gate".to_owned())
+    }
+}
+
+/// The audit entry of a token that stood in a file when the gate started.
+#[must_use]
+pub fn token_installed(row: &TokenRow, now: Tick) -> AuditEntry {
+    AuditEntry {
+        at_ms: now.0,
+        who: "gate".to_owned(),
+        what: "token_installed".to_owned(),
+        subject: row.name.clone(),
+        detail: json!({"role": row.role}),
+        sight: None,
     }
 }
 

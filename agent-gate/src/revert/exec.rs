@@ -181,7 +181,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let pid_file = directory.path().join("pid");
         let script = format!("sleep 600 & echo $! > {}; wait", pid_file.display());
-        let outcome = run(&sh(&script), &order(), Duration::from_millis(500)).await;
+        let (script, order) = (sh(&script), order());
+        let ran = run(&script, &order, Duration::from_millis(500));
+        let outcome = tokio::time::timeout(LONG, ran).await.expect("it does not wait for the end");
         assert!(!outcome.is_done && outcome.detail.contains("killed"), "{outcome:?}");
         let pid = std::fs::read_to_string(&pid_file).expect("the child's pid");
         // Killed and not yet reaped by init is dead too.

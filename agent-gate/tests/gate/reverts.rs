@@ -1,10 +1,18 @@
 //! Sight lost after applying: freeze, revert, and verified or stuck.
 
 use agent_gate::Role;
-use serde_json::json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use watchdog_core::verdict::VerdictKind;
 
-use crate::stand::{SERVICE, Stand, eventually, id, policy, service};
+use crate::stand::{PATIENCE, SERVICE, Stand, eventually, id, policy, service};
 use crate::watchdog::Watchdog;
 
 #[tokio::test]
@@ -87,6 +95,57 @@ async fn a_revert_that_fails_is_tried_again_with_the_same_effect_id() {
     assert_eq!(reverts[0], reverts[1]);
     watchdog.sees(VerdictKind::Live);
     stand.reaches(&id(&applied), "reverted").await;
+}
+
+/// A receiver of webhooks: what it got, newest last.
+async fn receiver() -> (String, mpsc::UnboundedReceiver<(String, Vec<u8>)>, CancellationToken) {
+    let (got, orders) = mpsc::unbounded_channel();
+    let take = move |headers: HeaderMap, body: Bytes| {
+        let signature = headers.get("x-holdpoint-signature").and_then(|text| text.to_str().ok());
+        let order = (signature.unwrap_or_default().to_owned(), body.to_vec());
+        got.send(order).expect("the test listens");
+        async { "taken" }
+    };
+    let router = Router::new().route("/revert", post(take));
+    let listener = front_door::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let url = format!("http://{}/revert", listener.local_addr().expect("an address"));
+    let stop = CancellationToken::new();
+    let limits = front_door::Limits::default();
+    tokio::spawn(front_door::serve(listener, router.into_service(), limits, stop.clone()));
+    (url, orders, stop)
+}
+
+#[tokio::test]
+async fn a_webhook_gets_the_order_signed_first_dry_and_then_for_real() {
+    let (url, mut orders, stop) = receiver().await;
+    let stand = Stand::with(policy(), |_| {
+        let table = json!({"name": SERVICE, "revert": {"webhook": url, "secret": "between us"}});
+        vec![serde_json::from_value(table).expect("a service table")]
+    })
+    .await;
+    let watchdog = Watchdog::start(&stand);
+    let applied = stand.applied("c-1").await;
+    watchdog.sees(VerdictKind::Forged);
+    for is_dry in [true, false] {
+        let order = tokio::time::timeout(PATIENCE, orders.recv()).await.expect("an order");
+        let (signature, body) = order.expect("the receiver runs");
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"between us").expect("any key");
+        mac.update(&body);
+        assert_eq!(signature, format!("v1={}", hex::encode(mac.finalize().into_bytes())));
+        let order: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(
+            (&order["rollout"], &order["service"], &order["from"], &order["to"]),
+            (&json!(id(&applied)), &json!(SERVICE), &json!("r2"), &json!("r1"))
+        );
+        assert_eq!(
+            (&order["dry_run"], &order["generation"]),
+            (&json!(is_dry), &json!(u8::from(!is_dry)))
+        );
+        assert!(order["effect_id"].as_str().is_some_and(|id| id.starts_with("e-")), "{order}");
+    }
+    watchdog.sees(VerdictKind::Live);
+    stand.reaches(&id(&applied), "reverted").await;
+    stop.cancel();
 }
 
 #[tokio::test]

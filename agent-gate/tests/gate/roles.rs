@@ -152,3 +152,16 @@ async fn a_token_lives_from_its_creation_to_its_revocation_also_over_a_restart()
     stand.restart().await;
     assert_eq!(status(format!("{}/v1/services", stand.url)).await, 401);
 }
+
+#[tokio::test]
+async fn a_token_of_the_data_directory_that_was_revoked_stays_revoked() {
+    let mut stand = Stand::start().await;
+    assert_eq!(stand.get(Some(Role::Viewer), "/v1/services").await.0, 200);
+    let path = "/v1/tokens/viewer";
+    let (status, revoked) = stand.call(Some(Role::Operator), Method::DELETE, path, None).await;
+    assert_eq!(status, 200, "{revoked}");
+    // The file with its secret is still there and is given to the gate again.
+    stand.restart().await;
+    assert_eq!(stand.get(Some(Role::Viewer), "/v1/services").await.0, 401);
+    assert_eq!(stand.get(Some(Role::Operator), "/v1/services").await.0, 200);
+}
