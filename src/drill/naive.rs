@@ -12,13 +12,14 @@ use super::report::{Act, ActName, Check};
 use super::scene::Scene;
 use super::service::{CACHED, optimisation};
 use super::sight::Reading;
+use super::stack::EXPORT_EVERY_MS;
 use super::timeline::{Mark, Who};
 use super::wait::wait_for;
 use super::watch::Watch;
 
 /// How long the agent lets a change run before it looks at its dashboard: longer than an export
 /// takes to come, so a reading that is there can be seen.
-const LOOK_AFTER: Duration = Duration::from_millis(500);
+const LOOK_AFTER: Duration = Duration::from_millis(EXPORT_EVERY_MS + 50);
 /// What the agent calls a low latency.
 const LATENCY_GOOD_MS: u64 = 50;
 /// How long the last change may take to show.

@@ -63,14 +63,26 @@ impl Scene {
         Ok(Self { timeline, http, stack, fleet, load, sight, _conductor: conductor })
     }
 
-    /// Waits until every service is live and the watchdog has learnt how often it exports: until
-    /// then it allows the minute that is OpenTelemetry's default.
+    /// Waits until every service is live.
     ///
     /// # Errors
     /// If one is not in time: without sight at first, an act can show nothing.
     pub async fn all_live(&self) -> Result<(), DrillError> {
+        self.all_seen(LIVE_WITHIN).await?.map_err(|last_words| DrillError::Late {
+            what: format!("sight of all {} services", SERVICES.len()),
+            after: LIVE_WITHIN,
+            last_words,
+        })?;
+        let what = format!("all {} services are live", SERVICES.len());
+        self.timeline.note(Who::Watchdog, Mark::Good, what);
+        Ok(())
+    }
+
+    /// Waits until every service is live and the watchdog has learnt how often it exports: until
+    /// then it allows the minute that is OpenTelemetry's default. The inner error says who is not.
+    pub async fn all_seen(&self, patience: Duration) -> Result<Result<(), String>, DrillError> {
         let mut dark = String::new();
-        let live = wait_for(LIVE_WITHIN, async || {
+        let seen = wait_for(patience, async || {
             let verdicts = self.sight.verdicts().await?;
             let waiting = SERVICES.iter().find(|name| !verdicts.get(**name).is_some_and(is_seen));
             let Some(waiting) = waiting else { return Ok(Some(())) };
@@ -78,14 +90,8 @@ impl Scene {
             dark = format!("{waiting} is not seen: {said}");
             Ok(None)
         });
-        live.await?.ok_or(DrillError::Late {
-            what: format!("sight of all {} services", SERVICES.len()),
-            after: LIVE_WITHIN,
-            last_words: dark,
-        })?;
-        let what = format!("all {} services are live", SERVICES.len());
-        self.timeline.note(Who::Watchdog, Mark::Good, what);
-        Ok(())
+        let seen = seen.await?;
+        Ok(seen.ok_or(dark))
     }
 
     /// Ends the fleet first, so that its last records and beats still find someone.

@@ -21,9 +21,9 @@ use crate::place::{CollectorRun, DATA_DIR_ENV, Listen, Place};
 
 /// How often the fleet beats.
 pub const BEAT_INTERVAL_MS: u64 = 200;
-/// Between two exports of a service's traces, and of its metrics.
-pub const TRACES_EVERY_MS: u64 = 400;
-pub const METRICS_EVERY_MS: u64 = 400;
+/// Between two exports of a service's traces, and of its metrics. Alike, so that both fall silent
+/// together; not shorter, so that a machine busy with other work does not look like silence.
+pub const EXPORT_EVERY_MS: u64 = 600;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(10);

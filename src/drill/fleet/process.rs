@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::{DrillError, Wiring, last_words};
-use crate::drill::stack::{BEAT_INTERVAL_MS, METRICS_EVERY_MS, TRACES_EVERY_MS};
+use crate::drill::stack::{BEAT_INTERVAL_MS, EXPORT_EVERY_MS};
 
 const START_WITHIN: Duration = Duration::from_secs(10);
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -47,8 +47,8 @@ impl Process {
             .args(["drill-service", "--name", name, "--revision", revision])
             .args(["--otlp", &wiring.otlp.to_string(), "--beats", &wiring.beats.to_string()])
             .args(["--beat-interval-ms", &BEAT_INTERVAL_MS.to_string()])
-            .args(["--traces-every-ms", &TRACES_EVERY_MS.to_string()])
-            .args(["--metrics-every-ms", &METRICS_EVERY_MS.to_string()])
+            .args(["--traces-every-ms", &EXPORT_EVERY_MS.to_string()])
+            .args(["--metrics-every-ms", &EXPORT_EVERY_MS.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
