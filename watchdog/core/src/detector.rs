@@ -22,6 +22,9 @@
 use crate::tick::Tick;
 use crate::watch::WatchConfig;
 
+pub mod accrual;
+pub mod chen;
+
 /// The long schedule forgets with this weight: 1/64 per beat, so about a minute at one a second.
 const LONG_WINDOW: i64 = 64;
 /// Millisecond fractions of the schedule's lateness.
