@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
 
@@ -17,6 +18,8 @@ mod conformance {
     pub mod suite;
 }
 
+use conformance::suite::http::PATIENCE;
+use conformance::suite::sink::Sink;
 use conformance::suite::target::{LIMIT_BYTES, Target};
 use conformance::suite::{self, report};
 
@@ -29,6 +32,9 @@ struct Args {
     /// Where OTLP/gRPC is served.
     #[arg(long, default_value = "127.0.0.1:4317")]
     grpc: SocketAddr,
+    /// Also look behind the server: listen here for what it exports (OTLP/HTTP, protobuf).
+    #[arg(long)]
+    sink: Option<SocketAddr>,
     /// The size limit the server is configured for; a larger request must be refused.
     #[arg(long, default_value_t = LIMIT_BYTES)]
     limit_bytes: usize,
@@ -60,13 +66,27 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
+    let sink = args.sink.map(|address| Sink::start(runtime.handle(), address, PATIENCE));
+    let sink = match sink.transpose() {
+        Ok(sink) => sink,
+        Err(error) => {
+            eprintln!("start the sink: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut probes = suite::probes();
+    if let Some(sink) = &sink {
+        eprintln!("the sink listens on {}", sink.address());
+        probes.extend_from_slice(suite::delivery::PROBES);
+    }
     let target = Target {
         http: args.http,
         grpc: args.grpc,
         limit_bytes: args.limit_bytes,
         runtime: runtime.handle().clone(),
+        sink,
+        numbers: Arc::default(),
     };
-    let mut probes = suite::probes();
     probes.retain(|probe| probe.id.starts_with(&args.only));
     let findings = report::run(&target, &probes);
     match args.output {

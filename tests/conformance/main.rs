@@ -3,26 +3,51 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use collector::{Config, ExporterConfig, Protocol};
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use watchdog_core::names::Boot;
 
 mod liars;
 mod suite;
 
 use liars::{LIARS, Liar};
-use suite::probe::Level;
+use suite::http::PATIENCE;
+use suite::probe::{Level, Probe};
 use suite::report::{self, Finding};
+use suite::sink::Sink;
 use suite::target::{LIMIT_BYTES, Target};
 
-fn target(runtime: &Runtime, http: SocketAddr, grpc: SocketAddr) -> Target {
-    Target { http, grpc, limit_bytes: LIMIT_BYTES, runtime: runtime.handle().clone() }
+fn target(runtime: &Runtime, http: SocketAddr, grpc: SocketAddr, sink: Sink) -> Target {
+    Target {
+        http,
+        grpc,
+        limit_bytes: LIMIT_BYTES,
+        runtime: runtime.handle().clone(),
+        sink: Some(sink),
+        numbers: Arc::default(),
+    }
+}
+
+fn start_sink(runtime: &Runtime, patience: Duration) -> Sink {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Sink::start(runtime.handle(), any, patience).expect("a free port on loopback")
+}
+
+fn all_probes() -> Vec<Probe> {
+    [suite::probes(), suite::delivery::PROBES.to_vec()].concat()
 }
 
 fn measure_liar(liar: Liar) -> Vec<Finding> {
     let runtime = Runtime::new().expect("a runtime");
     let address = runtime.block_on(liars::start(liar));
-    report::run(&target(&runtime, address, address), &suite::probes())
+    // A liar delivers nothing, so there is nothing to wait for.
+    let sink = start_sink(&runtime, Duration::from_millis(1));
+    report::run(&target(&runtime, address, address, sink), &all_probes())
 }
 
 fn passed(findings: &[Finding]) -> BTreeSet<&'static str> {
@@ -31,8 +56,38 @@ fn passed(findings: &[Finding]) -> BTreeSet<&'static str> {
 }
 
 #[test]
+fn our_collector_keeps_every_must_and_should() {
+    let runtime = Runtime::new().expect("a runtime");
+    let sink = start_sink(&runtime, PATIENCE);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let backend = ExporterConfig::new(format!("http://{}", sink.address()), Protocol::Http);
+    let config = Config {
+        grpc_listen: any,
+        http_listen: any,
+        admin_listen: any,
+        exporters: vec![backend],
+        ..Config::default()
+    };
+    let boot = Boot::new("1790000000000-conformance").expect("a good boot");
+    let bound = runtime.block_on(collector::bind(config, boot)).expect("free ports on loopback");
+    let addresses = bound.addresses();
+    let shutdown = CancellationToken::new();
+    let running = runtime.spawn(bound.run(Arc::new(|| None), shutdown.clone()));
+
+    let client = Runtime::new().expect("a runtime");
+    let findings =
+        report::run(&target(&client, addresses.http, addresses.grpc, sink), &all_probes());
+    shutdown.cancel();
+    runtime.block_on(running).expect("the collector does not panic").expect("it stops well");
+
+    println!("{}", report::summary(&findings));
+    let faults: Vec<Finding> = report::faults(&findings).into_iter().cloned().collect();
+    assert!(faults.is_empty(), "{}", report::table(&faults));
+}
+
+#[test]
 fn there_are_enough_probes_and_each_has_a_name_of_its_own() {
-    let probes = suite::probes();
+    let probes = all_probes();
     let ids: BTreeSet<_> = probes.iter().map(|probe| probe.id).collect();
     assert_eq!(ids.len(), probes.len(), "two probes share an id");
     assert!(probes.len() >= 120, "only {} probes", probes.len());

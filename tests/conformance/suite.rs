@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod connection;
+pub mod delivery;
 pub mod encoding;
 pub mod grpc_call;
 pub mod grpc_frame;
@@ -21,6 +22,7 @@ pub mod probe;
 pub mod refusal;
 pub mod report;
 pub mod requests;
+pub mod sink;
 pub mod size;
 pub mod success;
 pub mod target;
@@ -30,7 +32,8 @@ pub mod wire_form;
 
 use probe::Probe;
 
-/// All probes, family by family, in the order of the report.
+/// All probes that need nothing but the server, family by family, in the order of the report.
+/// `delivery::PROBES` come after them where the server exports to the suite's sink.
 pub fn probes() -> Vec<Probe> {
     [
         path::PROBES,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::answer::Answer;
 
 /// How long a server may think about one request.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One request as it will stand on the wire.
 #[derive(Debug, Clone)]

@@ -1,6 +1,8 @@
 //! The server under test: two addresses, and the shortest way to ask it something.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 
@@ -9,6 +11,7 @@ use super::h2::{self, Call, Reply};
 use super::http::{Ask, Line};
 use super::probe::Outcome;
 use super::requests::{self, Signal};
+use super::sink::Sink;
 
 /// Addresses of a collector, and the size it promises to refuse.
 #[derive(Debug, Clone)]
@@ -19,12 +22,26 @@ pub struct Target {
     pub limit_bytes: usize,
     /// Where the HTTP/2 client runs. The probes themselves block.
     pub runtime: Handle,
+    /// Where the server exports to, if the suite may look behind it.
+    pub sink: Option<Sink>,
+    /// Numbers the requests that are looked for behind the server.
+    pub numbers: Arc<AtomicU64>,
 }
 
 /// The size limit that OTLP 1.11 recommends.
 pub const LIMIT_BYTES: usize = 64 << 20;
 
 impl Target {
+    pub fn sink(&self) -> Result<&Sink, String> {
+        self.sink.as_ref().ok_or_else(|| "no sink behind the server".to_owned())
+    }
+
+    /// A service name that no other request of this run has.
+    pub fn next_service(&self, word: &str) -> String {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        format!("conformance-{word}-{number}-of-{}", std::process::id())
+    }
+
     /// One request on a connection of its own.
     pub fn ask(&self, ask: &Ask) -> Result<Answer, String> {
         Line::open(self.http)?.exchange(&ask.bytes())
