@@ -104,14 +104,20 @@ impl CollectorWatch {
         self.tally_failures = 0;
         let before = self.flow.replace(flow);
         let (Some(before), Some(flow)) = (before, &self.flow) else { return };
-        let forwarded = flow.forwarded > before.forwarded;
-        let waits = flow.backend && flow.queued > 0 && !forwarded;
-        self.stalled_since = waits.then(|| self.stalled_since.unwrap_or(now));
-        let received = flow.received > before.received;
-        let swallows = flow.backend && flow.queued == 0 && !forwarded;
+        let grew = |count: fn(&Flow) -> u64| count(flow) > count(&before);
+        let forwarded = grew(|flow| flow.forwarded);
+        // A backend that refuses for good shows as drops, one that is away as a queue.
+        let dropped = grew(|flow| flow.dropped);
+        let waits = flow.backend && (flow.queued > 0 || dropped);
+        self.stalled_since = match self.stalled_since {
+            _ if forwarded => None,
+            None if waits => Some(now),
+            since => since,
+        };
+        let swallows = flow.backend && flow.queued == 0 && !forwarded && !dropped;
         self.swallowed_since = match self.swallowed_since {
             Some(since) if swallows => Some(since),
-            None if swallows && received => Some(now),
+            None if swallows && grew(|flow| flow.received) => Some(now),
             Some(_) | None => None,
         };
     }
@@ -203,8 +209,7 @@ impl CollectorWatch {
 
     fn swallows_probes(&self, now: Tick, probes: &ProbeLedger, config: &WatchConfig) -> bool {
         probes.waiting_ms(now).is_some_and(|ms| ms > config.drops_ms)
-            && self.backend(now, config) == Backend::Quiet
-            && self.stalled_since.is_none()
+            && (self.is_tally_failing() || self.stalled_since.is_none())
     }
 
     /// When what is known of it may change by time alone.

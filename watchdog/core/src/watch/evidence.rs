@@ -158,7 +158,7 @@ impl ServiceWatch {
             // Until it is known what must arrive, what has arrived speaks for the service.
             let speaks = if named { stream.expected } else { reading != Reading::Never };
             if speaks {
-                seen.add(reading);
+                seen.add(reading, stream.debt.since().is_some());
             }
         }
         let together = seen.together(named);
@@ -258,6 +258,8 @@ impl ServiceWatch {
 struct Seen {
     never: bool,
     fresh: bool,
+    /// Late with work unanswered: the next to fall silent if another one is.
+    owing: bool,
     quiet: bool,
     due: bool,
     silent: bool,
@@ -265,9 +267,10 @@ struct Seen {
 }
 
 impl Seen {
-    const fn add(&mut self, reading: Reading) {
+    const fn add(&mut self, reading: Reading, owes: bool) {
         match reading {
             Reading::Never => self.never = true,
+            Reading::Late if owes => self.owing = true,
             Reading::Fresh | Reading::Late => self.fresh = true,
             Reading::Quiet => self.quiet = true,
             Reading::Due => self.due = true,
@@ -278,7 +281,10 @@ impl Seen {
 
     /// `named`: it is known what must arrive, so that one silent signal is a loss. Until then one
     /// that is fresh speaks for all.
-    const fn together(self, named: bool) -> Telemetry {
+    const fn together(mut self, named: bool) -> Telemetry {
+        // Signals that stop together pass their limits some milliseconds apart; beside a silent
+        // one, one that owes and is late is no sign of life.
+        self.fresh |= self.owing && !self.silent;
         let counts = named || !self.fresh;
         if self.silent && counts {
             // A quiet signal has answered all work there was: it is not lost.

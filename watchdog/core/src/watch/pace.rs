@@ -88,9 +88,16 @@ impl Pace {
     /// The period that silence is measured by: the larger of contract and cadence.
     pub fn period_ms(&self, signal: Signal, contract_ms: u64) -> u64 {
         let pace_ms = match *self {
-            Self::Settling { longest_ms, .. } => {
-                let usual = usual_ms(signal);
-                longest_ms.map_or(usual, |longest| longest.clamp(usual, PERIOD_MS_MAX))
+            Self::Settling { periods, longest_ms } => {
+                let usual_ms = usual_ms(signal);
+                match longest_ms {
+                    None => usual_ms,
+                    // A few periods are no habit yet, but twice as long would be odd.
+                    Some(longest) if periods >= SAMPLES_MIN && 2 * longest < usual_ms => {
+                        (2 * longest).max(PERIOD_MS_MIN)
+                    }
+                    Some(longest) => longest.clamp(usual_ms, PERIOD_MS_MAX),
+                }
             }
             Self::Held { period_ms, .. } => period_ms,
         };
@@ -127,6 +134,7 @@ mod tests {
         assert!(!pace.hold(), "two gaps are no habit");
         assert_eq!(pace.period_ms(Signal::Traces, 1_000), 5_000);
         pace.note(Sample::Period(200));
+        assert_eq!(pace.period_ms(Signal::Traces, 100), 400, "three periods give a first idea");
         assert!(pace.hold());
         assert_eq!(pace.period_ms(Signal::Traces, 100), 200);
         assert_eq!(pace.period_ms(Signal::Traces, 1_000), 1_000, "the contract is the floor");

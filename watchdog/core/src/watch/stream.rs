@@ -240,13 +240,14 @@ impl Stream {
     }
 
     /// When its reading may change by time alone.
-    pub fn next_changes(&self, moment: &Moment) -> [Option<Tick>; 5] {
-        let Some(last) = self.last_arrival else { return [None; 5] };
+    pub fn next_changes(&self, moment: &Moment) -> [Option<Tick>; 6] {
+        let Some(last) = self.last_arrival else { return [None; 6] };
         let period_ms = self.period_ms(moment.contract_ms);
         let limit_ms = 2 * period_ms + moment.slack_ms;
         let after = |from: Tick, ms: u64| Some(from.plus_ms(ms + 1));
         [
             after(last.max(moment.blind_until), limit_ms),
+            after(last, period_ms + moment.slack_ms),
             after(last, limit_ms),
             after(last.max(moment.known_since), moment.idle_after_ms),
             after(last.max(moment.known_since), limit_ms.max(moment.idle_after_ms)),

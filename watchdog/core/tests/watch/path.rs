@@ -94,6 +94,37 @@ fn a_backend_that_takes_nothing_is_no_fault_of_the_collector() {
 }
 
 #[test]
+fn a_backend_that_refuses_for_good_is_no_fault_of_the_collector() {
+    let mut rig = Rig::live(quick());
+    rig.path.probes_pass = false;
+    rig.path.flow.backend = true;
+    for _ in 0..40 {
+        rig.path.flow.received += 10;
+        rig.path.flow.dropped += 10;
+        rig.run(500);
+    }
+    let convicted = |(_, effect): &(u64, Effect)| matches!(effect, Effect::ConvictCollector { .. });
+    assert!(!rig.log.iter().any(convicted));
+    assert_eq!(rig.stage("a"), Some(Stage::Backend));
+}
+
+#[test]
+fn an_exporter_that_swallows_what_it_takes_convicts_the_collector() {
+    let mut rig = Rig::live(quick());
+    rig.path.probes_pass = false;
+    rig.path.flow.backend = true;
+    for _ in 0..12 {
+        rig.path.flow.received += 10;
+        rig.run(500);
+    }
+    assert_eq!(rig.stage("a"), Some(Stage::Exporter));
+    let swallows = |(_, effect): &(u64, Effect)| {
+        matches!(effect, Effect::ConvictCollector { reason: Conviction::Drops, .. })
+    };
+    assert!(rig.log.iter().any(swallows));
+}
+
+#[test]
 fn no_suspicion_arises_from_the_observers_own_stall() {
     for stall in [600, 3_000, 30_000] {
         let mut rig = Rig::live(Behaviour { metrics_ms: Some(1_000), ..quick() });

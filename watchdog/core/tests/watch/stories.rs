@@ -205,6 +205,17 @@ fn one_silent_signal_of_two_is_a_loss_and_is_named() {
 }
 
 #[test]
+fn signals_that_stop_together_are_lost_together() {
+    for metrics_ms in [900, 1_000, 1_100, 1_300] {
+        let mut rig = Rig::live(Behaviour { metrics_ms: Some(metrics_ms), ..quick() });
+        rig.kinds.clear();
+        (rig.of("a").traces_ms, rig.of("a").metrics_ms) = (None, None);
+        rig.until("a", VerdictKind::TelemetryLost, 4_000);
+        assert!(!rig.kinds["a"].iter().any(|(_, kind)| *kind == VerdictKind::Lossy));
+    }
+}
+
+#[test]
 fn a_signal_sent_in_the_first_dwell_is_expected_ever_after() {
     let mut rig = Rig::live(Behaviour { metrics_ms: Some(1_000), ..quick() });
     rig.of("a").metrics_ms = None;
