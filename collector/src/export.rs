@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use watchdog_core::pulse::Pulse;
 
 use crate::arrival::Content;
@@ -184,12 +184,18 @@ async fn deliver(
                     info!(endpoint = config.endpoint, "the backend takes telemetry again");
                 }
                 if rejected > 0 {
-                    warn!(endpoint = config.endpoint, rejected, message, "partly rejected");
+                    // Counted as dropped; a line for each would flood the log.
+                    debug!(endpoint = config.endpoint, rejected, message, "partly rejected");
                 }
                 return share.delivered(rejected);
             }
             Err(Failure::Never { why }) => {
-                warn!(endpoint = config.endpoint, why, "the backend refused a request for good");
+                if metrics.health.fails(driver::now(), &why) {
+                    warn!(
+                        endpoint = config.endpoint,
+                        why, "the backend refuses telemetry for good"
+                    );
+                }
                 return share.dropped(DropReason::Rejected);
             }
             Err(Failure::Later { why, after }) => {

@@ -7,7 +7,7 @@
 //! Invariant: the tables agree with the official messages; a test walks a full message of each
 //! signal through both doors and compares with the generated code.
 
-pub(crate) mod common;
+pub(crate) mod attributes;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod traces;

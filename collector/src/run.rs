@@ -76,7 +76,8 @@ pub(crate) async fn run(
     );
 
     stop_exporters.cancel();
-    drain(&mut exporting, Duration::from_millis(bound.config.drain_timeout_ms)).await;
+    let patience = Duration::from_millis(bound.config.drain_timeout_ms);
+    drain(&mut exporting, patience, &pipeline.tally).await;
     closing.cancel();
     // A server that panicked has stopped, which is all that is wanted here.
     let _ = admin.await;
@@ -128,10 +129,11 @@ async fn otlp(
 }
 
 /// Waits until the queues are empty, or for `patience`; what is left is then counted as dropped.
-async fn drain(exporting: &mut JoinSet<()>, patience: Duration) {
+async fn drain(exporting: &mut JoinSet<()>, patience: Duration, tally: &Tally) {
     let drained = async { while exporting.join_next().await.is_some() {} };
     if tokio::time::timeout(patience, drained).await.is_err() {
-        warn!("the backends did not take everything before the stop; the rest is dropped");
+        let records = tally.size().queued_records;
+        warn!(records, "the backends did not take everything before the stop; the rest is dropped");
         exporting.shutdown().await;
     }
 }

@@ -186,7 +186,7 @@ fn scope<'a>(
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         match number {
-            1 => values::check(&crate::otlp::common::SCOPE, value.bytes()?, DEPTH_MAX)?,
+            1 => values::check(&crate::otlp::attributes::SCOPE, value.bytes()?, DEPTH_MAX)?,
             2 => record(value.bytes()?, counts)?,
             3 => values::text(value.bytes()?).map(drop)?,
             _ => {}

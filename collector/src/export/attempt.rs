@@ -4,7 +4,7 @@
 //! |---|---|
 //! | HTTP 2xx, gRPC `OK` | taken; `partial_success` says how many records were not |
 //! | HTTP 429, 502, 503, 504 | later, after `Retry-After` if it is there |
-//! | gRPC 1, 4, 10, 11, 14, 15 (`CANCELLED` to `DATA_LOSS`) | later, after `RetryInfo` if it is there |
+//! | gRPC 1, 4, 10, 11, 14, 15 (`CANCELLED` to `DATA_LOSS`) | later, after `RetryInfo` if there |
 //! | gRPC `RESOURCE_EXHAUSTED` 8 | later if `RetryInfo` is there, else never |
 //! | no connection, no answer in time | later |
 //! | anything else | never |

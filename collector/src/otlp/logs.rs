@@ -1,6 +1,6 @@
 //! `opentelemetry.proto.logs.v1` and its collector request.
 
-use super::common::{ANY_VALUE, KEY_VALUE, RESOURCE, SCOPE};
+use super::attributes::{ANY_VALUE, KEY_VALUE, RESOURCE, SCOPE};
 use super::{Kind, Message, many, one};
 
 pub(crate) static REQUEST: Message = Message {

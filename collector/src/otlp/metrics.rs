@@ -1,6 +1,6 @@
 //! `opentelemetry.proto.metrics.v1` and its collector request.
 
-use super::common::{KEY_VALUE, RESOURCE, SCOPE};
+use super::attributes::{KEY_VALUE, RESOURCE, SCOPE};
 use super::{Field, Kind, Message, many, one};
 
 pub(crate) static REQUEST: Message = Message {

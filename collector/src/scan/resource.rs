@@ -5,7 +5,7 @@
 use watchdog_core::probe::PROBE_SERVICE;
 
 use super::{DEPTH_MAX, values};
-use crate::otlp::common::RESOURCE;
+use crate::otlp::attributes::RESOURCE;
 use crate::wire::{Malformed, Reader};
 
 /// `service.*` of a resource, borrowed from the request.

@@ -61,7 +61,7 @@ pub(super) fn field(
 }
 
 fn nested(message: &'static Message, bytes: &[u8], depth: u32) -> Result<(), Malformed> {
-    use crate::otlp::common::{ANY_VALUE, KEY_VALUE};
+    use crate::otlp::attributes::{ANY_VALUE, KEY_VALUE};
 
     if std::ptr::eq(message, &KEY_VALUE) {
         key_value(bytes, depth).map(drop)
