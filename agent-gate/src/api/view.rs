@@ -56,6 +56,8 @@ pub struct RolloutView {
     /// The epoch of the last permit.
     pub epoch: Option<u64>,
     pub approval: Option<ApprovalView>,
+    /// Why it is being or was taken back.
+    pub taken_back: Option<ReasonView>,
     /// The newest generation of its reverts.
     pub generation: Option<u32>,
     /// What the agent claimed last.
@@ -166,6 +168,10 @@ impl RolloutView {
             since_at_ms: rollout.since.0,
             epoch: rollout.last_epoch.map(|epoch| epoch.0),
             approval: rollout.approval.as_ref().map(ApprovalView::of),
+            taken_back: rollout
+                .taken_back
+                .as_ref()
+                .map(|taken| ReasonView::new(taken.code, taken.why.clone())),
             generation: rollout.generation.map(|generation| generation.0),
             claim: rollout.claim.as_ref().map(|claim| claim.text.clone()),
             contradictions: rollout.contradictions,
@@ -210,7 +216,7 @@ impl ReasonView {
         }
     }
 
-    /// A reason that the shell itself gives.
+    /// A reason that is not about one service.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code: code.as_str(), message: message.into(), service: None }

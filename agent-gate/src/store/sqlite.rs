@@ -28,6 +28,9 @@ const LIBRARY_MIN: &str = "3.51.3";
 const SCHEMA: i64 = 1;
 const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("../../migrations/0001_gate.sql")];
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A gate that was killed can leave the lock for a moment with a command it was just starting.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// A check of a huge file must not keep the gate from starting for minutes.
 const QUICK_CHECK_MAX: Duration = Duration::from_secs(10);
 
@@ -47,7 +50,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`] if the file cannot be opened, is damaged, in use or of a newer version.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = lock(path)?;
+        let lock = lock(path).await?;
         let is_new = create(path)?;
         let mut connection = options(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -150,9 +153,9 @@ fn damage(error: &sqlx::Error) -> Option<String> {
     matches!(error.code().as_deref(), Some("11" | "26")).then(|| error.message().to_owned())
 }
 
-/// Takes the file's lock in a file of its own: closing any descriptor of the database itself
+/// Takes the lock in a file of its own: closing any descriptor of the database itself
 /// would drop the locks that SQLite holds on it.
-fn lock(path: &Path) -> Result<File, StoreError> {
+async fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let open = |source| StoreError::Open { path: path.to_owned(), source };
@@ -163,11 +166,14 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(PathBuf::from(name))
         .map_err(open)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.to_owned() }),
-        Err(error) => Err(open(error.into())),
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(error) => return Err(open(error.into())),
+        }
     }
+    Err(StoreError::InUse { path: path.to_owned() })
 }
 
 /// Whether the file is new. Created here and not by SQLite, for its mode and its error text.

@@ -41,7 +41,8 @@ async fn telemetry_lost_while_baking_freezes_reverts_and_is_verified_by_the_sign
     // The action alone proves nothing: only the signal on the old revision does.
     watchdog.switches("r1");
     watchdog.sees(VerdictKind::Live);
-    stand.reaches(&rollout, "reverted").await;
+    let reverted = stand.reaches(&rollout, "reverted").await;
+    assert_eq!(reverted["taken_back"]["code"], "telemetry_lost", "{reverted}");
     assert_eq!(stand.freezes().await.len(), 1, "only a person thaws");
     let (_, next) = stand.request("c-2").await;
     assert_eq!(next["decision"], "deny", "{next}");

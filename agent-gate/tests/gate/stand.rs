@@ -126,6 +126,8 @@ impl Stand {
         let run = bound.run(wiring(self.store()), self.shutdown.clone());
         self.run = Some(tokio::spawn(run));
         eventually("the gate is ready", || async {
+            let has_ended = self.run.as_ref().is_some_and(JoinHandle::is_finished);
+            assert!(!has_ended, "the gate ended before it was ready");
             (self.get(None, "/readyz").await.0 == 200).then_some(())
         })
         .await;
