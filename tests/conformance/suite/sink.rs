@@ -1,8 +1,9 @@
 //! The backend behind the server under test: takes OTLP/HTTP in protobuf, keeps every body, and
 //! lets a probe wait for the one it sent.
 //!
-//! Bodies are kept as they came, but for large ones, which no probe looks for. A probe finds its own by the service name, which is different for
-//! each probe, so that whatever else passes does not disturb it.
+//! Bodies are kept as they came, but for large ones, which no probe looks for. A probe finds its
+//! own by the service name, which is different for each probe, so that whatever else passes does
+//! not disturb it.
 
 use std::convert::Infallible;
 use std::io::Read;
