@@ -6,7 +6,7 @@
 //!   run/ROLE.lock           held while the role runs               (lock.rs)
 //!   keys/, keys/beats/      Ed25519 seeds and MAC keys, mode 0600  (secret.rs)
 //!   tokens/ROLE.token       bearer tokens, mode 0600               (secret.rs)
-//!   gate.db, spool/
+//!   gate.db, spool/, captures/
 //! ```
 //!
 //! Invariant: this module alone knows these paths; the roles get values and closures.
@@ -74,6 +74,12 @@ impl Place {
             .and_then(|()| fs::remove_file(&trial))
             .map_err(|source| PlaceError::Write { path: place.root.clone(), source })?;
         Ok(place)
+    }
+
+    /// Where the watchdog writes what a hung collector looked like.
+    #[must_use]
+    pub fn captures(&self) -> PathBuf {
+        self.root.join("captures")
     }
 
     #[must_use]

@@ -124,7 +124,7 @@ impl Place {
 
 /// A key nobody knows: random bytes, so that no signature fits.
 fn unknown_key(path: &Path) -> Vec<u8> {
-    tracing::error!(path = %path.display(), "beat key is not hex; beats of this service are refused");
+    tracing::error!(path = %path.display(), "beat key is not hex; its beats are refused");
     driver::random::<32>().expect("the generator that made the other keys still works").to_vec()
 }
 

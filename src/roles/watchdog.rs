@@ -36,6 +36,7 @@ async fn serve(
     let listen = args.listen.unwrap_or(config.listen);
     let last = place.run::<Listen>(ROLE).map(|run| run.listen);
     config.listen = settled(listen, last).await;
+    config.capture_dir.get_or_insert_with(|| place.captures());
     let services = start.loaded.config.services.iter().map(|table| table.for_watchdog()).collect();
     let bound =
         watchdog::bind(config, services).await.map_err(|error| RoleError::Start(error.into()))?;

@@ -1,7 +1,7 @@
 //! The verbs of a rollout: what an agent asks, and what a person answers.
 //!
-//! Invariant: `request` and `renew` end with 0 only if the gate said `allow` *and* gave a permit, or
-//! nothing is left to do because the rollout is confirmed. The word alone is not a permit.
+//! Invariant: `request` and `renew` end with 0 only if the gate said `allow` *and* gave a permit,
+//! or nothing is left to do because the rollout is confirmed. The word alone is not a permit.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ fn gate(answer: Option<&'static str>) -> String {
         for mut stream in listener.incoming().flatten() {
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let mut buffer = [0; 8192];
-            stream.read(&mut buffer).ok();
+            let _asked = stream.read(&mut buffer);
             match answer {
                 Some(answer) => stream.write_all(answer.as_bytes()).unwrap_or_default(),
                 None => kept.push(stream),

@@ -1,5 +1,7 @@
 //! The command line as a person or script meets it: help, mistakes, exit codes; no network.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic with its place is the message")]
+
 use std::process::{Command, Output};
 
 fn holdpoint(arguments: &[&str]) -> Output {

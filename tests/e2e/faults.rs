@@ -105,8 +105,8 @@ impl Scene {
         });
         let verified = hit.elapsed();
         println!(
-            "{role} {signal:?}: runs after {healed:?}, probes verified after {verified:?}, granted at \
-             {grants:?}; then a is {:?}, b is {:?}, {} freezes",
+            "{role} {signal:?}: runs after {healed:?}, probes verified after {verified:?}, \
+             granted at {grants:?}; then a is {:?}, b is {:?}, {} freezes",
             self.stack.state(&self.baking),
             self.stack.state(&self.applying),
             self.stack.freezes().len(),

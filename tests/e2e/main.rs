@@ -6,13 +6,15 @@
 //! Invariant: stories run one after the other, because their bounds are in real time and the
 //! machine may have two cores.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic with its place is the message")]
+
 mod http;
 mod lateness;
 mod service;
 mod stack;
 
-mod ending;
 mod faults;
 mod hostile;
 mod recursive_crash;
 mod refusals;
+mod running;

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -32,7 +32,8 @@ struct Shared {
     requests: AtomicU64,
     /// Spans that are not posted yet.
     owed: AtomicU64,
-    last_post: Mutex<Option<Instant>>,
+    /// When the collector last took telemetry, in milliseconds since 1970.
+    last_post_ms: Mutex<Option<u64>>,
 }
 
 /// A running service; it ends when it is dropped.
@@ -53,7 +54,7 @@ impl Service {
             beats: AtomicBool::new(true),
             requests: AtomicU64::new(0),
             owed: AtomicU64::new(0),
-            last_post: Mutex::new(None),
+            last_post_ms: Mutex::new(None),
         });
         let (beating, speaking) = (shared.clone(), shared.clone());
         let (to_watchdog, to_collector) = (addresses.clone(), addresses);
@@ -79,8 +80,8 @@ impl Service {
     }
 
     /// When the collector last took telemetry of it.
-    pub fn last_post(&self) -> Option<Instant> {
-        *self.shared.last_post.lock().unwrap()
+    pub fn last_post_ms(&self) -> Option<u64> {
+        *self.shared.last_post_ms.lock().unwrap()
     }
 }
 
@@ -135,7 +136,7 @@ fn speak(shared: &Shared, addresses: &Addresses) {
         let path = "/v1/traces";
         let answer = http::send(collector, "POST", path, &headers, body.as_bytes(), timeout);
         if answer.is_some_and(|answer| answer.status == 200) {
-            *shared.last_post.lock().unwrap() = Some(Instant::now());
+            *shared.last_post_ms.lock().unwrap() = Some(wall_ms());
         } else {
             // An exporter that was refused tries again with what it has.
             shared.owed.fetch_add(owed, Ordering::SeqCst);

@@ -1,6 +1,6 @@
 //! A stack: `holdpoint up` in a directory of its own on free ports, and what is asked of it.
 //!
-//! Invariant: every process is ended by its handle or by the end of `up`, when the stack is dropped.
+//! Invariant: every process is ended by its handle or by the end of `up`, when the stack goes.
 
 use std::fs;
 use std::net::SocketAddr;
