@@ -79,6 +79,4 @@ pub enum Reason {
     Probe,
     /// The collector may have to be convicted.
     Collector,
-    /// Mass silence may end.
-    MassSilence,
 }

@@ -30,6 +30,8 @@ pub struct Behaviour {
     /// Export period of each signal; `None`: not exported.
     pub traces_ms: Option<u64>,
     pub metrics_ms: Option<u64>,
+    /// How long before a beat an export falls, for periods that divide each other.
+    pub phase_ms: u64,
     /// Whether metric values change when they are exported.
     pub changes: bool,
     /// Of ten requests, so many become spans.
@@ -50,6 +52,7 @@ impl Default for Behaviour {
             work_ms: Some(50),
             traces_ms: Some(1_000),
             metrics_ms: None,
+            phase_ms: 130,
             changes: true,
             share: 10,
         }
@@ -88,6 +91,7 @@ pub struct Path {
     pub boot: String,
 }
 
+#[derive(Clone)]
 pub struct Rig {
     pub watch: Watch,
     pub now: u64,
@@ -291,7 +295,9 @@ impl Rig {
     ) {
         let row = (key.0.clone(), key.1, behaviour.revision);
         let now = self.now;
-        let due = |every: Option<u64>| every.is_some_and(|every| (at + 130).is_multiple_of(every));
+        let due = |every: Option<u64>| {
+            every.is_some_and(|every| (at + behaviour.phase_ms).is_multiple_of(every))
+        };
         let traces = due(behaviour.traces_ms) && process.unexported > 0;
         let metrics = due(behaviour.metrics_ms);
         if !traces && !metrics {
