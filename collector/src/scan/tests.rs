@@ -223,6 +223,20 @@ fn a_fingerprint_follows_values_and_not_times() {
 }
 
 #[test]
+fn a_metric_has_the_kind_that_comes_last() {
+    let point = samples::field(1, b"");
+    let metric = |kinds: &[u32]| {
+        let metric: Vec<u8> = kinds.iter().flat_map(|kind| samples::field(*kind, &point)).collect();
+        samples::field(1, &samples::field(2, &samples::field(2, &metric)))
+    };
+    for (kinds, records) in [([5, 7].as_slice(), 1), (&[5, 5], 2), (&[9, 9, 5], 1), (&[11], 1)] {
+        let bytes = metric(kinds);
+        agree_of(Signal::Metrics, &bytes).expect("scan and oracle agree");
+        assert_eq!(by_scan(Signal::Metrics, &bytes).expect("valid")[0].records, records);
+    }
+}
+
+#[test]
 fn a_duration_on_a_bound_belongs_to_the_bucket_it_ends() {
     assert_eq!(traces::bucket(0), 0);
     assert_eq!(traces::bucket(1_000_000), 0);

@@ -7,7 +7,7 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::rig::{JSON, PROTOBUF, gzip, on_free_ports, start};
+use crate::rig::{JSON, PATIENCE, PROTOBUF, gzip, on_free_ports, start};
 use crate::samples;
 
 const MIB: usize = 1 << 20;
@@ -69,9 +69,16 @@ async fn a_body_that_only_is_announced_holds_no_memory() {
         client.write_all(&[0x0a]).await.expect("write");
         clients.push(client);
     }
-    // 20 x 60 MiB are announced and the budget is 256 MiB, but a real request is still admitted.
-    let body = vec![0; 0].into_iter().chain(samples::spans("a", 20_000, 0).encode_to_vec());
-    assert_eq!(rig.traces(body.collect()).await.status, 200);
+    // 1 200 MiB are announced; what is held is a small first portion each.
+    let portions = (20 * 256 * 1_024) as f64;
+    let held = "holdpoint_collector_memory_held_bytes";
+    let settling = async {
+        while rig.metric(held).await != Some(portions) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settling).await.expect("no more and no less is held");
+    assert_eq!(rig.traces(samples::spans("a", 20_000, 0).encode_to_vec()).await.status, 200);
     drop(clients);
     rig.stop().await;
 }
