@@ -3,14 +3,16 @@
 //! Each test needs a program that a machine may not have. It then skips itself with one line that
 //! says so, except where `HOLDPOINT_REQUIRE=all` asks for everything.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 #[path = "../e2e/http.rs"]
-#[expect(dead_code, reason = "the end-to-end stories use the rest")]
+#[allow(dead_code, reason = "the end-to-end stories use the rest")]
 mod http;
 #[path = "../e2e/service.rs"]
-#[expect(dead_code, reason = "the end-to-end stories use the rest")]
+#[allow(dead_code, reason = "the end-to-end stories use the rest")]
 mod service;
 #[path = "../e2e/stack.rs"]
-#[expect(dead_code, reason = "the end-to-end stories use the rest")]
+#[allow(dead_code, reason = "the end-to-end stories use the rest")]
 mod stack;
 
 mod dashboards;
