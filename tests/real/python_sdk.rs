@@ -104,6 +104,10 @@ fn a_stock_python_service_is_seen_permitted_and_stopped_when_its_exporter_is_blo
     let mut shop = Shop::start(&python, beats, relay.address);
 
     stack.wait_verdict("checkout", "live", Duration::from_secs(30));
+    wait("the pace of the metrics is learnt", Duration::from_secs(30), || {
+        let metrics = &stack.verdict("checkout")?["signals"]["metrics"];
+        metrics["cadence_ms"].as_u64()
+    });
     let asked = stack.request("checkout", "v2", "cache-42", &["--wait", "30s"]);
     assert_eq!(asked.code, Some(0), "a permit: {asked:?}\n{}", stack.log());
     assert!(asked.json()["permit"]["token"].is_string(), "{asked:?}");
