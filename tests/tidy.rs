@@ -286,7 +286,10 @@ fn no_dependency_stands_in_two_major_versions_without_a_reason() {
         ("sha2", "sqlx hashes with sha2 0.10"),
         ("base64", "sqlx"),
         ("hashbrown", "sqlx and indexmap move apart"),
-        ("getrandom", "proptest (tests only)"),
+        ("getrandom", "proptest and its rand 0.9 (tests only)"),
+        ("rand", "proptest (tests only) against the exporters' retry jitter"),
+        ("rand_core", "proptest (tests only)"),
+        ("r-efi", "getrandom on a target that is not ours"),
         ("syn", "derive macros move to syn 3 one by one"),
     ]);
     let text = fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");

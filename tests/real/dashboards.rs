@@ -37,7 +37,8 @@ impl Prometheus {
         for (role, key) in [("collector", "admin"), ("watchdog", "listen"), ("gate", "listen")] {
             let at = stack.address(role, key).expect("the role runs");
             scrape.push_str(&format!(
-                "  - job_name: {role}\n    static_configs: [{{ targets: [\"{at}\"], labels: {{ role: {role} }} }}]\n"
+                "  - job_name: {role}\n    static_configs:\n      \
+                 - {{ targets: [\"{at}\"], labels: {{ role: {role} }} }}\n"
             ));
         }
         fs::write(dir.join("prometheus.yml"), scrape).expect("the directory can be written");

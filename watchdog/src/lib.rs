@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  beats ──► listen (own thread and runtime) ─┐
-//!  tally ◄── tally   (long poll)  ────────────┼─► inbox ─► driver (verdict thread) ─► watchdog-core
+//!  tally ◄── tally   (long poll)  ────────────┼─► inbox ─► driver ─► watchdog-core
 //!  probes ◄─► probes ─────────────────────────┘                 │
 //!                                       published snapshot ◄────┼──► attest ──► gate
 //!                                       GET /v1/verdicts        └──► supervise ──► collector

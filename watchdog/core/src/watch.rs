@@ -405,7 +405,8 @@ impl Watch {
         }
     }
 
-    /// When [`Event::Turn`] must be told at the latest, and why: at once if facts wait to be judged;
+    /// When [`Event::Turn`] must be told at the latest, and why: at once if facts wait to be
+    /// judged;
     /// `None`: nothing changes by time alone. It lies in the past if time went on meanwhile.
     #[must_use]
     pub fn deadline(&self) -> Option<(Tick, Reason)> {

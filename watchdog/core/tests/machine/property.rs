@@ -47,7 +47,10 @@ fn kind() -> impl Strategy<Value = VerdictKind> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(200)
+    })]
 
     #[test]
     fn a_history_told_twice_gives_the_same_state(history in vec(symbol(), 1..120)) {
