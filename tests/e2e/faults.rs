@@ -65,10 +65,10 @@ impl Scene {
         }
         permits.into_iter().flatten().any(|answer| {
             let answer = answer.json();
-            if let Some(epoch) = answer["rollout"]["epoch"].as_u64() {
-                if answer["rollout"]["id"] == self.applying.as_str() {
-                    self.epoch = epoch;
-                }
+            if let Some(epoch) = answer["rollout"]["epoch"].as_u64()
+                && answer["rollout"]["id"] == self.applying.as_str()
+            {
+                self.epoch = epoch;
             }
             answer["permit"]["token"].is_string()
         })

@@ -28,7 +28,6 @@ struct Shared {
     stop: AtomicBool,
     /// Whether telemetry leaves the service.
     speaks: AtomicBool,
-    beats: AtomicBool,
     requests: AtomicU64,
     /// Spans that are not posted yet.
     owed: AtomicU64,
@@ -51,7 +50,6 @@ impl Service {
             revision: Mutex::new(revision.to_owned()),
             stop: AtomicBool::new(false),
             speaks: AtomicBool::new(true),
-            beats: AtomicBool::new(true),
             requests: AtomicU64::new(0),
             owed: AtomicU64::new(0),
             last_post_ms: Mutex::new(None),
@@ -68,10 +66,6 @@ impl Service {
     /// Lets telemetry out, or blocks it. Work and beats go on.
     pub fn let_telemetry(&self, out: bool) {
         self.shared.speaks.store(out, Ordering::SeqCst);
-    }
-
-    pub fn let_beats(&self, out: bool) {
-        self.shared.beats.store(out, Ordering::SeqCst);
     }
 
     /// Replaces the running revision.
@@ -114,7 +108,7 @@ fn beat(shared: &Shared, addresses: &Addresses) {
             "service": shared.name, "instance": "one", "boot": boot, "seq": seq, "token": seq,
             "requests": total - booted_at, "errors": 0, "revision": revision,
         });
-        if let (true, Some((watchdog, _))) = (shared.beats.load(Ordering::SeqCst), addresses()) {
+        if let Some((watchdog, _)) = addresses() {
             socket.send_to(beat.to_string().as_bytes(), watchdog).ok();
         }
         thread::sleep(TURN);
