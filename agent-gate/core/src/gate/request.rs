@@ -46,6 +46,11 @@ impl Ledger {
         self.try_way_back(step, id);
         let question = match self.rollouts[&id].state.name() {
             StateName::Held | StateName::Allowed => Question::Admit,
+            // Only a renewal prolongs a permit that is out; one that ended may be followed by
+            // another.
+            StateName::Applying if self.rollouts[&id].permit().is_some() => {
+                return self.standing(step, id);
+            }
             StateName::Applying => Question::Continue,
             StateName::Baking
             | StateName::Inconclusive

@@ -179,7 +179,7 @@ fn no_sequence_after_applying_breaks_an_invariant() {
     ];
     let mut world = World::ready_with(&Policy { dwell_ms: 1_000, ..policy() });
     world.bake("c1", "a");
-    let words = walk(&world, &alphabet, 5);
+    let words = walk(&world, &alphabet, 6);
     assert!(words > 50_000, "only {words} words were walked");
 }
 

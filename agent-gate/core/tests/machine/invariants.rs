@@ -24,6 +24,10 @@ pub struct History {
     heard_since: Option<Tick>,
     permits: BTreeMap<PermitId, Tick>,
     reverts: BTreeMap<(RolloutId, Generation), EffectId>,
+    checked: Option<Tick>,
+    /// Milliseconds each service was watched live, ever, and had been when a rollout was applied.
+    watched_ms: BTreeMap<Service, u64>,
+    watched_before: BTreeMap<RolloutId, u64>,
 }
 
 #[derive(Clone)]
@@ -39,6 +43,17 @@ impl History {
     pub fn restarted(&mut self) {
         self.seen.clear();
         self.heard_since = None;
+    }
+
+    /// Counts the time since the last check that was watched: as far as its lease reached.
+    fn watch(&mut self, now: Tick, policy: &PolicySet) {
+        let since = self.checked.replace(now).unwrap_or(now);
+        for (service, seen) in &self.seen {
+            if self.is_proven(service, since, policy.of(service).dwell_ms) {
+                let watched_ms = now.min(seen.until).since_ms(since);
+                *self.watched_ms.entry(service.clone()).or_default() += watched_ms;
+            }
+        }
     }
 
     fn hear(&mut self, event: &Event, now: Tick) {
@@ -94,9 +109,10 @@ pub fn check(
     policy: &PolicySet,
     history: &mut History,
 ) {
+    history.watch(now, policy);
     history.hear(event, now);
     effects_come_in_order(effects);
-    permits_need_sight(before, effects, after, now, policy, history);
+    permits_need_sight(before, event, effects, after, now, policy, history);
     confirmation_needs_sight(before, after, now, policy, history);
     agents_only_move_towards_safety(before, event, after);
     freezes_stay(before, after);
@@ -143,6 +159,7 @@ fn effects_come_in_order(effects: &[Effect]) {
 
 fn permits_need_sight(
     before: &Ledger,
+    event: &Event,
     effects: &[Effect],
     after: &Gate,
     now: Tick,
@@ -169,6 +186,8 @@ fn permits_need_sight(
         assert!(matches!(rollout.state.name(), StateName::Allowed | StateName::Applying));
         if let Some(expired) = history.permits.get(&terms.id) {
             assert!(now < *expired, "permit {} was dead and came back", terms.id);
+            let renewed = matches!(event, Event::Renew { .. });
+            assert!(renewed || terms.expires == *expired, "only a renewal prolongs: {event:?}");
         }
         let needs = policy.services.get(&terms.service).is_none_or(|s| s.needs_approval());
         let approved = rollout.approval.as_ref().is_some_and(|given| given.by == "ada");
@@ -192,14 +211,18 @@ fn confirmation_needs_sight(
     for rollout in after.ledger.rollouts() {
         let was = before.rollout(rollout.id).map(|before| before.state.name());
         let service = &rollout.request.service;
+        let watched_ms = history.watched_ms.get(service).copied().unwrap_or_default();
+        if was != Some(rollout.state.name()) && rollout.state.name() == StateName::Baking {
+            history.watched_before.insert(rollout.id, watched_ms);
+        }
         let State::Confirmed { proof: Proof::Live, .. } = &rollout.state else { continue };
         if was == Some(StateName::Confirmed) {
             continue;
         }
         assert_eq!(was, Some(StateName::Baking), "only a bake confirms");
         assert!(history.is_proven(service, now, policy.of(service).dwell_ms), "in live sight");
-        let applied = rollout.applied_at.expect("it baked");
-        assert!(now.since_ms(applied) >= policy.of(service).bake_ms, "after a whole bake");
+        let baked_ms = watched_ms - history.watched_before[&rollout.id];
+        assert!(baked_ms >= policy.of(service).bake_ms, "after a whole bake, not {baked_ms} ms");
         assert!(history.seen.get(service).is_some_and(|seen| seen.new_runs), "on the new one");
     }
 }

@@ -162,3 +162,16 @@ fn what_the_agent_claims_stands_beside_what_is_seen() {
     world.step(Event::Report { rollout, epoch: None, claim, by: agent() });
     assert_eq!(world.rollout("c1").contradictions, 1);
 }
+
+#[test]
+fn what_a_late_driver_did_not_watch_is_not_counted() {
+    let mut world = World::ready_with(&Policy { dwell_ms: 1_000, ..policy() });
+    world.bake("c1", "a");
+    world.watch(1_000, VerdictKind::Live, NEW);
+    // No turn for two seconds: the last attestation was good for one of them.
+    world.now = world.now.plus_ms(2_000);
+    world.watch(1_000 + 1_750, VerdictKind::Live, NEW);
+    assert_eq!(world.state("c1"), StateName::Baking);
+    world.watch(250, VerdictKind::Live, NEW);
+    assert_eq!(world.state("c1"), StateName::Confirmed);
+}
