@@ -15,7 +15,7 @@ use super::http;
 
 /// How many requests the service serves in one turn.
 const REQUESTS: u64 = 10;
-/// How long one turn takes.
+/// How long one turn of a story's service takes, and how often any service posts what it owes.
 pub const TURN: Duration = Duration::from_millis(100);
 
 /// Where a service sends.
@@ -24,6 +24,8 @@ pub type Addresses = Arc<dyn Fn() -> Option<(SocketAddr, SocketAddr)> + Send + S
 #[derive(Debug)]
 struct Shared {
     name: String,
+    /// How long one turn of work takes; a beat ends it.
+    turn: Duration,
     revision: Mutex<String>,
     stop: AtomicBool,
     /// Whether telemetry leaves the service.
@@ -44,9 +46,10 @@ pub struct Service {
 
 impl Service {
     /// Starts it on `revision`. `addresses` gives the watchdog's UDP and the collector's HTTP.
-    pub fn start(name: &str, revision: &str, addresses: Addresses) -> Self {
+    pub fn start(name: &str, revision: &str, turn: Duration, addresses: Addresses) -> Self {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            turn,
             revision: Mutex::new(revision.to_owned()),
             stop: AtomicBool::new(false),
             speaks: AtomicBool::new(true),
@@ -111,7 +114,7 @@ fn beat(shared: &Shared, addresses: &Addresses) {
         if let Some((watchdog, _)) = addresses() {
             socket.send_to(beat.to_string().as_bytes(), watchdog).ok();
         }
-        thread::sleep(TURN);
+        thread::sleep(shared.turn);
     }
 }
 

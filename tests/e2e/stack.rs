@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{self, Answer};
-use super::service::{Addresses, Service};
+use super::service::{Addresses, Service, TURN as TURN_OF_WORK};
 
 const EXE: &str = env!("CARGO_BIN_EXE_holdpoint");
 
@@ -243,6 +243,11 @@ impl Stack {
 
     /// Starts a service that sends to this stack, wherever its roles are at the moment.
     pub fn service(&self, name: &str, revision: &str) -> Service {
+        self.service_with_turn(name, revision, TURN_OF_WORK)
+    }
+
+    /// The same, for a service that beats at the end of every `turn`.
+    pub fn service_with_turn(&self, name: &str, revision: &str, turn: Duration) -> Service {
         let run = self.data().join("run");
         let read = move |role: &str, key: &str| -> Option<SocketAddr> {
             let text = fs::read_to_string(run.join(format!("{role}.json"))).ok()?;
@@ -251,7 +256,7 @@ impl Stack {
         };
         let addresses: Addresses =
             Arc::new(move || Some((read("watchdog", "listen")?, read("collector", "http")?)));
-        Service::start(name, revision, addresses)
+        Service::start(name, revision, turn, addresses)
     }
 
     /// Asks for a rollout of `service`, once.
