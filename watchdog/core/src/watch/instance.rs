@@ -183,3 +183,67 @@ impl InstanceWatch {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Instance;
+    use crate::watch::WatchConfig;
+
+    fn beat(boot: &str, seq: u64, requests: Option<u64>) -> BeatBody {
+        BeatBody {
+            instance: Instance::new("i").expect("valid"),
+            boot: Boot::new(boot).expect("valid"),
+            seq,
+            token: Token::Number(seq),
+            requests,
+            errors: None,
+            revision: None,
+            leaving: false,
+        }
+    }
+
+    fn hear(instance: &mut InstanceWatch, body: BeatBody, at: u64) -> Heard {
+        let bounds = BeatBounds::new(1_000, &WatchConfig::default());
+        instance.hear(body, false, Tick(at), &bounds, Tick(0))
+    }
+
+    #[test]
+    fn work_reaches_back_to_when_the_beat_before_was_sent() {
+        let mut instance = InstanceWatch::new(beat("1", 1, Some(10)), false, Tick(1_000));
+        let Heard::SameBoot { work: Some(work) } =
+            hear(&mut instance, beat("1", 2, Some(14)), 2_000)
+        else {
+            panic!("the counter grew");
+        };
+        let expected =
+            Work { from: Tick(1_000 - TRANSIT_MS), to: Tick(2_000), amount: 4, steady: false };
+        assert_eq!(work, expected);
+    }
+
+    #[test]
+    fn a_new_boot_and_a_counter_that_fell_are_bases_and_no_work() {
+        let mut instance = InstanceWatch::new(beat("1", 1, Some(10)), false, Tick(1_000));
+        assert_eq!(hear(&mut instance, beat("2", 1, Some(500)), 2_000), Heard::NewBoot);
+        let none = Heard::SameBoot { work: None };
+        assert_eq!(hear(&mut instance, beat("2", 2, Some(400)), 3_000), none);
+        assert_eq!(hear(&mut instance, beat("2", 3, None), 4_000), none);
+        assert_eq!(instance.requests(), Some(400), "a counter that is left out is not 0");
+    }
+
+    #[test]
+    fn five_beats_with_one_token_are_a_hung_loop() {
+        let config = WatchConfig::default();
+        let bounds = BeatBounds::new(1_000, &config);
+        let mut instance = InstanceWatch::new(beat("1", 1, None), false, Tick(0));
+        for seq in 2..=5 {
+            let state =
+                instance.beat_state(instance.detector.last(), Tick(0), &bounds, config.stuck_beats);
+            assert_eq!(state, BeatState::Fresh);
+            let body = BeatBody { token: Token::Number(1), ..beat("1", seq, None) };
+            hear(&mut instance, body, seq * 1_000);
+        }
+        let state = instance.beat_state(Tick(5_000), Tick(0), &bounds, config.stuck_beats);
+        assert_eq!(state, BeatState::Stuck);
+    }
+}

@@ -154,5 +154,9 @@ mod tests {
         assert_eq!(mass.turn(now.plus_ms(10), LIVE, sick, &config), None);
         let healed = now.plus_ms(2_000);
         assert_eq!(mass.turn(healed, LIVE, path(healed.0), &config), None);
+        mass.fall(8, healed);
+        let after = healed.plus_ms(100);
+        assert_eq!(mass.turn(healed, LIVE - 1, path(healed.0), &config), None);
+        assert_eq!(mass.turn(after, LIVE - 1, path(after.0), &config), None, "one fell, not nine");
     }
 }

@@ -193,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn one_right_answer_told_three_times_does_not_outweigh_a_wrong_one() {
+        let mut ledger = ProbeLedger::default();
+        ledger.send(1, Tick(0));
+        ledger.receive(1, false, Tick(10));
+        (0..3).for_each(|_| ledger.receive(1, true, Tick(20)));
+        assert_eq!(state(&ledger, 20), Probes::Wrong);
+    }
+
+    #[test]
     fn an_answer_nobody_asked_for_proves_nothing() {
         let mut ledger = ProbeLedger::default();
         ledger.receive(9, true, Tick(10));

@@ -141,3 +141,54 @@ fn grown(
         Seen { arrivals: counts.arrivals, records: counts.records, changes: counts.changes, at };
     (growth, seen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Service;
+
+    fn row(arrivals: u64, last_age_ms: u64) -> TallyRow {
+        TallyRow {
+            service: Service::new("a").expect("valid"),
+            instance: None,
+            revision: None,
+            traces: Some(SignalTally {
+                arrivals,
+                records: 10 * arrivals,
+                changes: arrivals,
+                last_age_ms,
+            }),
+            metrics: None,
+            logs: None,
+            red: None,
+        }
+    }
+
+    fn page(now: u64, epoch: u64, is_base: bool) -> PageContext {
+        PageContext { now: Tick(now), epoch, is_base, is_seamless: !is_base }
+    }
+
+    fn traces(growth: RowGrowth) -> Growth {
+        growth.signals[0].expect("the row tells traces")
+    }
+
+    #[test]
+    fn what_was_there_before_the_watch_is_a_base_and_no_arrival() {
+        let mut rows = Rows::default();
+        let base = traces(rows.take(&row(7, 300), page(1_000, 1, true)));
+        assert_eq!((base.arrivals, base.changes, base.gap_ms), (0, 0, None));
+        assert_eq!(base.at, Tick(700));
+        let next = traces(rows.take(&row(8, 0), page(1_200, 1, false)));
+        assert_eq!((next.arrivals, next.records, next.gap_ms), (1, 10, Some(500)));
+    }
+
+    #[test]
+    fn a_page_read_twice_counts_once_and_another_boot_counts_anew() {
+        let mut rows = Rows::default();
+        rows.take(&row(7, 0), page(1_000, 1, false));
+        let again = traces(rows.take(&row(7, 50), page(1_050, 1, false)));
+        assert_eq!((again.arrivals, again.records), (0, 0));
+        let anew = traces(rows.take(&row(2, 0), page(2_000, 2, false)));
+        assert_eq!((anew.arrivals, anew.records, anew.gap_ms), (2, 20, None));
+    }
+}

@@ -55,6 +55,18 @@ fn a_hung_collector_is_convicted_once_and_its_services_are_lost_behind_it() {
 }
 
 #[test]
+fn a_lost_beat_alone_convicts_nobody() {
+    let mut rig = Rig::live(quick());
+    rig.path.beats = false;
+    rig.run(20_000);
+    let convicted = |(_, effect): &(u64, Effect)| matches!(effect, Effect::ConvictCollector { .. });
+    assert!(!rig.log.iter().any(convicted), "probes return: it works");
+    rig.path.probes_pass = false;
+    rig.run(1_500);
+    assert!(rig.log.iter().any(convicted), "two witnesses agree");
+}
+
+#[test]
 fn a_collector_whose_loop_hangs_is_convicted_though_it_beats() {
     let mut rig = Rig::live(quick());
     (rig.path.turns, rig.path.probes_pass) = (false, false);

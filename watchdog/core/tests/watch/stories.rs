@@ -209,6 +209,18 @@ fn one_silent_signal_of_two_is_a_loss_and_is_named() {
 }
 
 #[test]
+fn a_signal_that_came_only_at_the_start_is_not_missed() {
+    let mut rig = Rig::new(WatchConfig::default(), vec![]);
+    rig.add("a", Behaviour { metrics_ms: Some(200), ..quick() });
+    rig.run(1_200);
+    rig.of("a").metrics_ms = None;
+    rig.run(60_000);
+    assert_eq!(rig.kind("a"), VerdictKind::Live);
+    let lost = |(_, kind): &(u64, VerdictKind)| *kind > VerdictKind::Unknown;
+    assert!(!rig.kinds["a"].iter().any(lost), "{:?}", rig.kinds);
+}
+
+#[test]
 fn signals_that_stop_together_are_lost_together() {
     for metrics_ms in [900, 1_000, 1_100, 1_300] {
         let mut rig = Rig::live(Behaviour { metrics_ms: Some(metrics_ms), ..quick() });
