@@ -186,13 +186,68 @@ pub async fn explain(session: &Session, args: IdArgs) -> Result<Ending, VerbErro
         Ok(rollout) => session.show(&rollout, rollouts::rollout_text),
         Err(ClientError::Refused { status, .. }) if status == reqwest::StatusCode::NOT_FOUND => {
             let decision = gate.get(&format!("/v1/decisions/{id}")).await?;
-            session.show(&decision, |decision| {
-                serde_json::to_string_pretty(decision).expect("a JSON value can be written")
-            });
+            session.show(&decision, decision_text);
         }
         Err(error) => return Err(error.into()),
     }
     Ok(Ending::Done)
+}
+
+/// A decision on one screen: what was said, on what evidence, by which rule.
+fn decision_text(item: &Value) -> String {
+    let inputs = &item["record"]["inputs"];
+    let (evidence, budget) = (&inputs["evidence"], &inputs["budget"]);
+    let word = |value: &Value| render::or_dash(value).0;
+    let request = &inputs["request"];
+    let mut lines = vec![
+        format!(
+            "{}  {} at {}, on {}",
+            render::decision(&word(&item["decision"])).0,
+            word(&item["id"]),
+            word(&item["at"]),
+            word(&item["rollout"])
+        ),
+        format!(
+            "  asked     {} of {}: {} -> {}, {}",
+            word(&inputs["question"]),
+            word(&item["service"]),
+            word(&inputs["from"]),
+            word(&request["to"]),
+            word(&request["digest"])
+        ),
+        format!("  says      {} ({})", word(&request["summary"]), word(&request["agent"])),
+    ];
+    for reason in item["reasons"].as_array().into_iter().flatten() {
+        lines.push(format!("  because   {}: {}", word(&reason["code"]), word(&reason["message"])));
+    }
+    lines.push(format!(
+        "  sight     {} for {}, attested {} ago: {}",
+        word(&evidence["verdict"]),
+        render::age(&evidence["live_ms"]).0,
+        render::age(&evidence["age_ms"]).0,
+        word(&evidence["reason"])
+    ));
+    for seen in evidence["revisions"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "  revision  {}: {} instances, {} records, {} requests, {} errors, {} witnessed",
+            word(&seen["revision"]),
+            word(&seen["instances"]),
+            word(&seen["records"]),
+            word(&seen["requests"]),
+            word(&seen["errors"]),
+            word(&seen["witnessed"])
+        ));
+    }
+    lines.push(format!(
+        "  rules     policy {}, {} of {} in flight, dwell {}, approval {}",
+        word(&inputs["policy_hash"]).chars().take(12).collect::<String>(),
+        word(&budget["in_use"]),
+        word(&budget["limit"]),
+        render::age(&inputs["policy"]["dwell_ms"]).0,
+        if inputs["needs_approval"] == json!(true) { "needed" } else { "not needed" }
+    ));
+    lines.push(format!("  again     holdpoint replay {}", word(&item["id"])));
+    render::clean_lines(&lines.join("\n"))
 }
 
 pub async fn audit(session: &Session, command: AuditCommand) -> Result<Ending, VerbError> {
