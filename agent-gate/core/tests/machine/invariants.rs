@@ -112,6 +112,7 @@ pub fn check(
     history.watch(now, policy);
     history.hear(event, now);
     effects_come_in_order(effects);
+    the_latch_follows(before, effects, after);
     permits_need_sight(before, event, effects, after, now, policy, history);
     confirmation_needs_sight(before, after, now, policy, history);
     agents_only_move_towards_safety(before, event, after);
@@ -155,6 +156,17 @@ fn effects_come_in_order(effects: &[Effect]) {
         }
     }
     assert!(answers <= 1, "one answer at most");
+}
+
+/// What raises the epoch shuts the latch first, and a frozen fleet leaves it shut.
+fn the_latch_follows(before: &Ledger, effects: &[Effect], after: &Gate) {
+    let shuts = effects.contains(&Effect::ShutLatch);
+    let raised = after.ledger.epoch() > before.epoch();
+    assert_eq!(shuts, raised, "the latch is shut for every new epoch");
+    let clears = effects.iter().any(|effect| matches!(effect, Effect::ClearLatch { .. }));
+    assert!(!(clears && after.ledger.is_fleet_frozen()), "cleared under a frozen fleet");
+    let stays_shut = after.ledger.is_fleet_frozen();
+    assert!(!shuts || clears || stays_shut, "shut for no freeze of the fleet");
 }
 
 fn permits_need_sight(

@@ -7,6 +7,7 @@
 mod exhaustive;
 mod invariants;
 mod property;
+mod sight;
 mod stories;
 mod transitions;
 mod world;

@@ -2,14 +2,15 @@
 
 use agent_gate_core::gate::decision::{Code, DecisionKind};
 use agent_gate_core::gate::effect::{Effect, Refusal};
-use agent_gate_core::gate::event::{EffectResult, Event, Outcome};
+use agent_gate_core::gate::event::{EffectResult, Event, Outcome, Settlement};
 use agent_gate_core::gate::rollout::StateName;
 use agent_gate_core::policy::Policy;
 use watchdog_core::verdict::VerdictKind;
 
 use super::codes;
 use crate::world::{
-    NEW, OLD, World, agent, expect_refusal, operator, policy, request, shown, verdict,
+    NEW, OLD, World, agent, expect_refusal, expect_rollout, operator, policy, request, shown,
+    verdict,
 };
 
 #[test]
@@ -216,4 +217,54 @@ fn a_runaway_agent_fills_no_memory() {
         StateName::Held,
         "open ones are asked for as before"
     );
+}
+
+#[test]
+fn asking_again_does_not_prolong_a_permit() {
+    let mut world = World::ready();
+    let first = world.request("c1", "a").decision.permit.expect("all is well");
+    world.watch(1_000, VerdictKind::Live, OLD);
+    let again = world.request("c1", "a").decision.permit.expect("all is well");
+    assert_eq!((again.id, again.expires), (first.id, first.expires));
+    assert_eq!(again.expires_in_ms, first.expires_in_ms - 1_000);
+    world.renew("c1");
+    world.watch(1_000, VerdictKind::Live, OLD);
+    let renewed = world.renew("c1").decision.permit.expect("all is well");
+    assert!(renewed.expires > first.expires, "only a renewal does");
+}
+
+#[test]
+fn a_passed_dry_run_grows_old() {
+    let mut world = World::ready_with(&Policy { dry_run_ttl_ms: 10_000, ..policy() });
+    world.watch(9_000, VerdictKind::Live, OLD);
+    assert_eq!(world.request("c1", "a").state, StateName::Allowed);
+    world.conclude("c1", Outcome::Abandoned);
+    world.watch(1_000, VerdictKind::Live, OLD);
+    assert_eq!(codes(&world.request("c2", "a")), ["revert_untested"]);
+}
+
+#[test]
+fn one_change_that_touches_telemetry_is_in_flight_at_a_time() {
+    let mut world = World::ready_with(&Policy { budget_start: 4, ..policy() });
+    let touching = |change: &str, of: &str| agent_gate_core::gate::event::RolloutRequest {
+        touches_telemetry: true,
+        ..request(change, of)
+    };
+    assert_eq!(world.ask(touching("c1", "a")).state, StateName::Allowed);
+    assert_eq!(codes(&world.ask(touching("c2", "b"))), ["telemetry_change_in_flight"]);
+    assert_eq!(world.request("c3", "b").state, StateName::Allowed);
+}
+
+#[test]
+fn what_a_person_confirmed_by_word_is_no_evidence_for_others() {
+    let mut world = World::ready();
+    world.bake("c1", "a");
+    world.pass(3_000);
+    expect_rollout(world.settle("c1", Settlement::Confirmed, operator()));
+    world.watch(2_500, VerdictKind::Live, OLD);
+    let based = agent_gate_core::gate::event::RolloutRequest {
+        based_on: Some("c1".to_owned()),
+        ..request("c2", "b")
+    };
+    assert_eq!(codes(&world.ask(based)), ["based_on_unproven"]);
 }

@@ -10,7 +10,8 @@ use watchdog_core::verdict::VerdictKind;
 
 use super::{calls, codes, inconclusive};
 use crate::world::{
-    NEW, OLD, World, agent, expect_refusal, expect_rollout, operator, policy, shown, verdict,
+    NEW, OLD, World, agent, expect_refusal, expect_rollout, operator, policy, request, shown,
+    verdict,
 };
 
 #[test]
@@ -174,4 +175,47 @@ fn what_a_late_driver_did_not_watch_is_not_counted() {
     assert_eq!(world.state("c1"), StateName::Baking);
     world.watch(250, VerdictKind::Live, NEW);
     assert_eq!(world.state("c1"), StateName::Confirmed);
+}
+
+#[test]
+fn counts_that_began_anew_are_counted_from_nothing() {
+    // A collector that was restarted counts from zero: what is less than at the start of the bake
+    // is all of the bake's.
+    let mut world = World::ready();
+    world.attest_items(
+        vec![verdict("a", VerdictKind::Live, vec![shown(OLD, 1, 9_000), shown(NEW, 0, 1_000)])],
+        false,
+    );
+    world.bake("c1", "a");
+    let end = world.now.plus_ms(4_250);
+    let mut records = 0;
+    while world.now < end {
+        world.now = world.now.plus_ms(250);
+        // It ends a little above the mark of 1 000; counted from the mark it would be too little.
+        records += 60;
+        let items = vec![shown(OLD, 0, 9_000), shown(NEW, 1, records)];
+        world.attest_items(vec![verdict("a", VerdictKind::Live, items)], false);
+    }
+    assert_eq!(records, 1_020);
+    assert_eq!(world.state("c1"), StateName::Confirmed);
+}
+
+#[test]
+fn a_bake_of_a_digest_that_silenced_another_service_is_given_to_a_person() {
+    let mut world = World::ready_with(&Policy { budget_start: 2, ..policy() });
+    let same = |change: &str, of: &str| agent_gate_core::gate::event::RolloutRequest {
+        digest: "sha256:same".parse().expect("a valid name"),
+        ..request(change, of)
+    };
+    for (change, of) in [("c1", "a"), ("c2", "b")] {
+        world.ask(same(change, of));
+        world.renew(change);
+        world.applied(change);
+    }
+    world.attest_each(|name| {
+        let kind = if name == "b" { VerdictKind::Frozen } else { VerdictKind::Live };
+        (kind, NEW.to_owned())
+    });
+    assert_eq!(world.state("c2"), StateName::Reverting);
+    assert_eq!(inconclusive(&world, "c1"), Some(Inconclusive::Blocked));
 }

@@ -11,7 +11,8 @@ use watchdog_core::verdict::VerdictKind;
 
 use super::{calls, codes};
 use crate::world::{
-    NEW, OLD, World, agent, expect_refusal, expect_rollout, operator, policy, service, verdict,
+    NEW, OLD, World, agent, expect_refusal, expect_rollout, operator, policy, request, service,
+    verdict,
 };
 
 #[test]
@@ -86,4 +87,23 @@ fn a_permit_that_is_out_makes_a_blind_service_stop_the_line() {
     world.request("c1", "a");
     world.attest(VerdictKind::TelemetryLost, NEW);
     assert_eq!(world.state("c1"), StateName::Reverting, "the new revision is seen to run");
+}
+
+#[test]
+fn the_rollout_in_flight_is_suspected_before_the_one_that_was_confirmed() {
+    let mut world = World::ready();
+    world.bake("c1", "a");
+    world.watch(4_250, VerdictKind::Live, NEW);
+    assert_eq!(world.state("c1"), StateName::Confirmed);
+    let next = agent_gate_core::gate::event::RolloutRequest {
+        from: Some(crate::world::revision(NEW)),
+        to: crate::world::revision("v3"),
+        ..request("c2", "a")
+    };
+    world.ask(next);
+    world.renew("c2");
+    world.attest(VerdictKind::TelemetryLost, NEW);
+    assert_eq!(world.state("c2"), StateName::Reverting);
+    assert_eq!(world.in_force().len(), 1, "one freeze, for the one in flight");
+    assert_eq!(calls(&world), 0);
 }

@@ -4,14 +4,15 @@ use agent_gate_core::gate::decision::DecisionKind;
 use agent_gate_core::gate::effect::{Answer, Refusal};
 use agent_gate_core::gate::event::{EffectResult, Event, Settlement};
 use agent_gate_core::gate::freeze::{FreezeCause, Stage};
-use agent_gate_core::gate::rollout::{State, StateName};
+use agent_gate_core::gate::rollout::{Inconclusive, State, StateName};
 use agent_gate_core::policy::Policy;
 use agent_gate_core::scope::Scope;
 use watchdog_core::verdict::VerdictKind;
 
-use super::{calls, codes, revert_done};
+use super::{calls, codes, inconclusive, revert_done};
 use crate::world::{
     NEW, OLD, World, agent, expect_refusal, expect_rollout, operator, policy, request, service,
+    shown, verdict,
 };
 
 #[test]
@@ -186,4 +187,37 @@ fn a_restart_voids_permits_and_issues_unsettled_reverts_again() {
     let old = world.step(Event::Renew { rollout, epoch, step: None, by: agent() });
     assert!(matches!(expect_refusal(old), Refusal::OldEpoch { .. }));
     assert_eq!(codes(&world.request("c1", "a")), ["unknown"], "nothing is in sight");
+}
+
+#[test]
+fn a_revert_is_not_verified_while_the_bad_revision_still_runs() {
+    let mut world = World::ready();
+    world.bake("c1", "a");
+    world.attest(VerdictKind::TelemetryLost, NEW);
+    revert_done(&mut world, EffectResult::Done);
+    let both = |new: u32| {
+        vec![verdict("a", VerdictKind::Live, vec![shown(OLD, 1, 9_000), shown(NEW, new, 9_000)])]
+    };
+    for _ in 0..16 {
+        world.now = world.now.plus_ms(250);
+        world.attest_items(both(1), false);
+    }
+    assert_eq!(world.state("c1"), StateName::Reverting, "one instance still runs it");
+    for _ in 0..9 {
+        world.now = world.now.plus_ms(250);
+        world.attest_items(both(0), false);
+    }
+    assert_eq!(world.state("c1"), StateName::Reverted);
+}
+
+#[test]
+fn a_gate_that_was_not_told_how_long_it_was_dead_counts_from_its_journal() {
+    let mut world = World::ready();
+    world.bake("c1", "a");
+    world.attest(VerdictKind::Live, NEW);
+    world.gate = agent_gate_core::Gate::new(world.gate.ledger.clone());
+    world.history.restarted();
+    world.now = world.now.plus_ms(2_501);
+    world.step(Event::GateStarted { last_alive: None });
+    assert_eq!(inconclusive(&world, "c1"), Some(Inconclusive::Gap));
 }
