@@ -1,7 +1,7 @@
 //! The durable half of the gate: rollouts, freezes, the epoch, the budget, what is blocked.
 //!
 //! It changes by [`Ledger::apply`] alone, from journal entries that carry their own evidence.
-//! What changed is told in a [`Step`], so that the shell writes those rows and no others.
+//! What changed is told in a `Step`, so that the shell writes those rows and no others.
 //!
 //! Invariant: folding the journal gives the ledger. An entry that changes nothing is not
 //! journaled, so a quiet gate writes nothing.
