@@ -143,6 +143,8 @@ fn nothing_is_unwrapped_or_left_unfinished() {
             continue;
         }
         for (index, line) in text.lines().enumerate() {
+            // A loop `for now in …` is finished.
+            let line = line.replace("for now in ", "");
             if unfinished.iter().any(|word| line.contains(word)) {
                 faults.push(format!("{name}:{}: words of unfinished work", index + 1));
             }
