@@ -8,10 +8,10 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use watchdog_core::tally::Signal;
 
 use crate::gunzip::{claimed_bytes, gunzip};
 use crate::json;
+use crate::kind::Kind;
 use crate::memory::{Budget, Buffer, Held};
 use crate::refusal::Refusal;
 
@@ -36,7 +36,7 @@ pub(crate) enum Format {
 /// An export request whose body has been read.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) signal: Signal,
+    pub(crate) kind: Kind,
     pub(crate) format: Format,
     pub(crate) encoding: Encoding,
     pub(crate) body: Bytes,
@@ -67,7 +67,7 @@ impl Arrival {
 
     /// Decompresses and, if it is JSON, transcodes.
     pub(crate) fn open(self, budget: &Budget, max: usize) -> Result<Content, Refusal> {
-        let Self { signal, format, encoding, body, mut held } = self;
+        let Self { kind, format, encoding, body, mut held } = self;
         let (plain, gzip) = match encoding {
             Encoding::Identity => (body, None),
             Encoding::Gzip => {
@@ -80,6 +80,7 @@ impl Arrival {
         match format {
             Format::Protobuf => Ok(Content { plain, gzip, held }),
             Format::Json => {
+                let Kind::Tallied(signal) = kind else { return Err(Refusal::NotInJson) };
                 let mut buffer = Buffer::new(budget, max)?;
                 json::transcode(signal, &plain, &mut buffer)?;
                 let (plain, held) = buffer.freeze();

@@ -27,6 +27,7 @@ use watchdog_core::pulse::Pulse;
 use crate::arrival::Content;
 use crate::config::{Compression, ExporterConfig};
 use crate::driver;
+use crate::kind::Kind;
 use crate::memory::{Budget, Held};
 use crate::metrics::ExporterMetrics;
 use crate::parcel::Parcel;
@@ -172,7 +173,7 @@ async fn deliver(
         return share.dropped(DropReason::Stopped);
     };
     loop {
-        let attempt = client.attempt(share.parcel().signal, body.clone());
+        let attempt = client.attempt(share.parcel().kind, body.clone());
         let timeout = Duration::from_millis(config.timeout_ms);
         let outcome = match tokio::time::timeout(timeout, attempt).await {
             Ok(outcome) => outcome,
@@ -190,7 +191,9 @@ async fn deliver(
                 return share.delivered(rejected);
             }
             Err(Failure::Never { why }) => {
-                if metrics.health.fails(driver::now(), &why) {
+                // A backend may well not know profiles; that says nothing about its health.
+                let is_telling = share.parcel().kind != Kind::Profiles;
+                if is_telling && metrics.health.fails(driver::now(), &why) {
                     warn!(
                         endpoint = config.endpoint,
                         why, "the backend refuses telemetry for good"

@@ -24,6 +24,7 @@ mod driver;
 mod export;
 mod gunzip;
 mod json;
+mod kind;
 mod memory;
 mod metrics;
 mod otlp;

@@ -21,6 +21,7 @@ use watchdog_core::tally::{Counts, Signal};
 
 use crate::config::ExporterConfig;
 use crate::export::DropReason;
+use crate::kind::Kind;
 use crate::refusal::Refusal;
 use crate::tally::Size;
 
@@ -58,19 +59,20 @@ struct Dropped {
 
 /// One counter per signal, found without a lookup.
 #[derive(Debug)]
-struct PerSignal([Counter; 3]);
+struct PerSignal([Counter; Kind::ALL.len()]);
 
 impl PerSignal {
     fn new(make: impl Fn(&'static str) -> Counter) -> Self {
-        Self(Signal::ALL.map(|signal| make(signal.as_str())))
+        Self(Kind::ALL.map(|kind| make(kind.as_str())))
     }
 
-    fn of(&self, signal: Signal) -> &Counter {
-        let [traces, metrics, logs] = &self.0;
-        match signal {
-            Signal::Traces => traces,
-            Signal::Metrics => metrics,
-            Signal::Logs => logs,
+    fn of(&self, kind: Kind) -> &Counter {
+        let [traces, metrics, logs, profiles] = &self.0;
+        match kind {
+            Kind::Tallied(Signal::Traces) => traces,
+            Kind::Tallied(Signal::Metrics) => metrics,
+            Kind::Tallied(Signal::Logs) => logs,
+            Kind::Profiles => profiles,
         }
     }
 }
@@ -131,7 +133,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("requests", "Export requests taken", requests);
-        registry.register("records", "Spans, data points and log records taken", records);
+        registry.register("records", "Spans, data points, log records and profiles taken", records);
         registry.register("request_bytes", "Bytes of taken requests, as they came", bytes);
         metrics.register(&mut registry);
         registry.register_collector(Box::new(Doors(doors)));
@@ -184,16 +186,16 @@ impl Metrics {
     }
 
     /// A request was taken.
-    pub(crate) fn received(&self, signal: Signal, records: u64, bytes: usize) {
-        self.requests.of(signal).inc();
-        self.records.of(signal).inc_by(records);
-        self.bytes.of(signal).inc_by(bytes as u64);
+    pub(crate) fn received(&self, kind: Kind, records: u64, bytes: usize) {
+        self.requests.of(kind).inc();
+        self.records.of(kind).inc_by(records);
+        self.bytes.of(kind).inc_by(bytes as u64);
         self.work.add([1, 0]);
     }
 
     /// A request was refused.
-    pub(crate) fn refused(&self, signal: Option<Signal>, refusal: &Refusal) {
-        let signal = signal.map_or("unknown", Signal::as_str);
+    pub(crate) fn refused(&self, kind: Option<Kind>, refusal: &Refusal) {
+        let signal = kind.map_or("unknown", Kind::as_str);
         self.refused.get_or_create(&Refused { signal, reason: refusal.reason() }).inc();
         // Only what the collector owes its clients is an error of the collector.
         self.work.add([1, u64::from(refusal.http_status().is_server_error())]);
@@ -251,18 +253,18 @@ pub(crate) struct ExporterMetrics {
 }
 
 impl ExporterMetrics {
-    pub(crate) fn forwarded(&self, signal: Signal, records: u64) {
-        self.forwarded.of(signal).inc_by(records);
+    pub(crate) fn forwarded(&self, kind: Kind, records: u64) {
+        self.forwarded.of(kind).inc_by(records);
     }
 
-    pub(crate) fn dropped(&self, signal: Signal, reason: DropReason, records: u64) {
+    pub(crate) fn dropped(&self, kind: Kind, reason: DropReason, records: u64) {
         let [rejected, expired, stopped] = &self.dropped;
         let counters = match reason {
             DropReason::Rejected => rejected,
             DropReason::Expired => expired,
             DropReason::Stopped => stopped,
         };
-        counters.of(signal).inc_by(records);
+        counters.of(kind).inc_by(records);
     }
 
     pub(crate) fn failed_attempt(&self) {

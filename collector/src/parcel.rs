@@ -9,16 +9,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use watchdog_core::tally::Signal;
-
 use crate::driver;
+use crate::kind::Kind;
 use crate::scan::Probe;
 use crate::tally::Tally;
 
 /// A request on its way to the far tap.
 #[derive(Debug)]
 pub(crate) struct Parcel {
-    pub(crate) signal: Signal,
+    pub(crate) kind: Kind,
     pub(crate) records: u64,
     probes: Vec<Probe>,
     /// Records that were dropped, by the exporter that dropped most.
@@ -28,13 +27,15 @@ pub(crate) struct Parcel {
 
 impl Parcel {
     pub(crate) fn new(
-        signal: Signal,
+        kind: Kind,
         records: u64,
         probes: Vec<Probe>,
         tally: Arc<Tally>,
     ) -> Arc<Self> {
-        tally.queued(records);
-        Arc::new(Self { signal, records, probes, dropped: Mutex::new(0), tally })
+        if matches!(kind, Kind::Tallied(_)) {
+            tally.queued(records);
+        }
+        Arc::new(Self { kind, records, probes, dropped: Mutex::new(0), tally })
     }
 
     /// One exporter could not deliver `records` of it.
@@ -47,6 +48,9 @@ impl Parcel {
 impl Drop for Parcel {
     /// The last share is gone: this is the far tap.
     fn drop(&mut self) {
+        if self.kind == Kind::Profiles {
+            return;
+        }
         let dropped = *self.dropped.get_mut().unwrap_or_else(PoisonError::into_inner);
         let probes = if dropped == 0 { std::mem::take(&mut self.probes) } else { Vec::new() };
         self.tally.settled(self.records, dropped, probes, driver::now());

@@ -11,7 +11,7 @@
 //! 3. **Scan**: one pass says whether it is well formed, who sent it and how much it holds.
 //! 4. **Place**: room in the queue of every exporter, before anything is counted, so that a
 //!    refused request that the client sends again is not counted twice.
-//! 5. **Tally**: what arrived is counted for the watchdog.
+//! 5. **Tally**: what arrived is counted for the watchdog, but for profiles.
 //! 6. **Forward**: the bytes go to the exporters; when all have delivered them, or at once if
 //!    there are none, the far tap reports the probes among them.
 //!
@@ -25,11 +25,12 @@ use tokio::sync::Semaphore;
 use crate::arrival::Arrival;
 use crate::driver;
 use crate::export::Exporters;
+use crate::kind::Kind;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::parcel::Parcel;
 use crate::refusal::Refusal;
-use crate::scan::Scanned;
+use crate::scan::{self, Scanned};
 use crate::tally::Tally;
 
 /// What a request passes through.
@@ -60,17 +61,25 @@ impl Pipeline {
     }
 
     fn pass(&self, arrival: Arrival) -> Result<(), Refusal> {
-        let signal = arrival.signal;
+        let kind = arrival.kind;
         let body_bytes = arrival.body.len();
         let content = arrival.open(&self.budget, self.max_request_bytes)?;
-        let scanned = Scanned::of(signal, &content.plain)?;
-        let places = self.exporters.reserve(&content).inspect_err(|_| {
-            self.tally.refused(scanned.records);
-        })?;
-        self.tally.add(&scanned, driver::now());
-        self.metrics.received(signal, scanned.records, body_bytes);
-        let (records, probes) = (scanned.records, scanned.probes);
-        let parcel = Parcel::new(signal, records, probes, Arc::clone(&self.tally));
+        let (records, probes, places) = match kind {
+            Kind::Tallied(signal) => {
+                let scanned = Scanned::of(signal, &content.plain)?;
+                let places = self.exporters.reserve(&content).inspect_err(|_| {
+                    self.tally.refused(scanned.records);
+                })?;
+                self.tally.add(&scanned, driver::now());
+                (scanned.records, scanned.probes, places)
+            }
+            Kind::Profiles => {
+                let records = scan::profiles(&content.plain)?;
+                (records, Vec::new(), self.exporters.reserve(&content)?)
+            }
+        };
+        self.metrics.received(kind, records, body_bytes);
+        let parcel = Parcel::new(kind, records, probes, Arc::clone(&self.tally));
         places.fill(content, parcel);
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `NotFound` | 404 | `UNIMPLEMENTED` | no |
 //! | `Method` | 405 | | no |
-//! | `MediaType`, `Encoding` | 415 | `UNIMPLEMENTED` | no |
+//! | `MediaType`, `NotInJson`, `Encoding` | 415 | `UNIMPLEMENTED` | no |
 //! | `TooLarge` | 413 | `RESOURCE_EXHAUSTED` | no |
 //! | `Malformed` | 400 | `INVALID_ARGUMENT` | no |
 //! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
@@ -22,9 +22,15 @@ pub(crate) const RETRY_AFTER_S: u64 = 1;
 /// Why a request is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("no such path; OTLP is taken at POST /v1/traces, /v1/metrics and /v1/logs")]
+    #[error(
+        "no such path; OTLP is taken at POST /v1/traces, /v1/metrics, /v1/logs and \
+             /v1development/profiles"
+    )]
     NotFound,
-    #[error("no such method; OTLP services are TraceService, MetricsService and LogsService")]
+    #[error(
+        "no such method; OTLP services are TraceService, MetricsService, \
+             LogsService and ProfilesService"
+    )]
     NoSuchRpc,
     #[error("only POST is allowed here")]
     Method,
@@ -33,6 +39,8 @@ pub(crate) enum Refusal {
          gRPC needs application/grpc over HTTP/2"
     )]
     MediaType,
+    #[error("profiles are carried as bytes; send them as application/x-protobuf")]
+    NotInJson,
     #[error("the message is compressed, but grpc-encoding does not say how")]
     NoGrpcEncoding,
     #[error("the content encoding must be gzip or none")]
@@ -57,7 +65,7 @@ impl Refusal {
         match self {
             Self::NotFound | Self::NoSuchRpc => "not_found",
             Self::Method => "method",
-            Self::MediaType => "media_type",
+            Self::MediaType | Self::NotInJson => "media_type",
             Self::Encoding => "encoding",
             Self::TooLarge { .. } => "too_large",
             Self::Malformed(_) | Self::NoGrpcEncoding => "malformed",
@@ -72,7 +80,9 @@ impl Refusal {
         match self {
             Self::NotFound | Self::NoSuchRpc => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::MediaType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType | Self::NotInJson | Self::Encoding => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) | Self::NoGrpcEncoding => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -86,9 +96,12 @@ impl Refusal {
             Self::SlowBody => 1,
             Self::Malformed(_) => 3,
             Self::TooLarge { .. } => 8,
-            Self::NotFound | Self::NoSuchRpc | Self::Method | Self::MediaType | Self::Encoding => {
-                12
-            }
+            Self::NotFound
+            | Self::NoSuchRpc
+            | Self::Method
+            | Self::MediaType
+            | Self::NotInJson
+            | Self::Encoding => 12,
             Self::NoGrpcEncoding => 13,
             Self::MemoryFull | Self::QueueFull | Self::Stopping => 14,
         }
@@ -102,6 +115,7 @@ impl Refusal {
             | Self::NoSuchRpc
             | Self::Method
             | Self::MediaType
+            | Self::NotInJson
             | Self::NoGrpcEncoding
             | Self::Encoding
             | Self::TooLarge { .. }

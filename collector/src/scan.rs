@@ -11,6 +11,7 @@
 mod logs;
 mod metrics;
 mod probes;
+mod profiles;
 mod resource;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::wire::{Malformed, Reader};
 use probes::{PROBES_MAX, probes};
 
 pub(crate) use probes::Probe;
+pub(crate) use profiles::profiles;
 pub(crate) use resource::Identity;
 
 /// How deeply values may nest. The strictest decoder in use (prost) allows 47 levels.

@@ -17,11 +17,11 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::task::{JoinError, spawn_blocking};
-use watchdog_core::tally::Signal;
 
 use super::attempt::{self, Answer, Failure, Outcome};
 use crate::arrival::Payload;
 use crate::config::{Compression, ExporterConfig, Protocol};
+use crate::kind::Kind;
 use crate::receive::paths;
 
 /// Bytes of an answer that are read; OTLP allows 4 MiB.
@@ -63,8 +63,8 @@ impl Client {
     }
 
     /// Sends `body` once.
-    pub(super) async fn attempt(&self, signal: Signal, body: Bytes) -> Result<Outcome, Failure> {
-        let request = self.request(signal, body);
+    pub(super) async fn attempt(&self, kind: Kind, body: Bytes) -> Result<Outcome, Failure> {
+        let request = self.request(kind, body);
         let later = |why: String| Failure::Later { why, after: None };
         let response = self.http.request(request).await.map_err(|error| later(chain(&error)))?;
         let (head, body) = response.into_parts();
@@ -80,12 +80,12 @@ impl Client {
         }
     }
 
-    fn request(&self, signal: Signal, body: Bytes) -> Request<Chunks> {
+    fn request(&self, kind: Kind, body: Bytes) -> Request<Chunks> {
         let gzip = self.compression == Compression::Gzip;
         let mut request = match self.protocol {
             Protocol::Http => {
                 let mut request = Request::new(Chunks::one(body));
-                *request.uri_mut() = self.uri(paths::http(signal));
+                *request.uri_mut() = self.uri(paths::http(kind));
                 set(&mut request, CONTENT_TYPE, "application/x-protobuf");
                 if gzip {
                     set(&mut request, CONTENT_ENCODING, "gzip");
@@ -94,7 +94,7 @@ impl Client {
             }
             Protocol::Grpc => {
                 let mut request = Request::new(Chunks::framed(gzip, body));
-                *request.uri_mut() = self.uri(paths::grpc(signal));
+                *request.uri_mut() = self.uri(paths::grpc(kind));
                 *request.version_mut() = Version::HTTP_2;
                 set(&mut request, CONTENT_TYPE, "application/grpc");
                 set(&mut request, TE, "trailers");

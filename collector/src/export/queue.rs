@@ -66,11 +66,11 @@ impl Share {
     /// The backend took it, but rejected so many of its records.
     pub(super) fn delivered(mut self, rejected: u64) {
         self.said = true;
-        let (signal, records) = (self.parcel.signal, self.parcel.records);
+        let (kind, records) = (self.parcel.kind, self.parcel.records);
         let rejected = rejected.min(records);
-        self.metrics.forwarded(signal, records - rejected);
+        self.metrics.forwarded(kind, records - rejected);
         if rejected > 0 {
-            self.metrics.dropped(signal, DropReason::Rejected, rejected);
+            self.metrics.dropped(kind, DropReason::Rejected, rejected);
             self.parcel.dropped(rejected);
         }
     }
@@ -82,7 +82,7 @@ impl Share {
 
     fn end(&mut self, reason: DropReason) {
         self.said = true;
-        self.metrics.dropped(self.parcel.signal, reason, self.parcel.records);
+        self.metrics.dropped(self.parcel.kind, reason, self.parcel.records);
         self.parcel.dropped(self.parcel.records);
     }
 }

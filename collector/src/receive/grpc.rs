@@ -15,10 +15,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use watchdog_core::tally::Signal;
 
 use super::{Reply, body, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
+use crate::kind::Kind;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 
@@ -33,11 +33,11 @@ pub(super) async fn answer(
     pipeline: &Arc<Pipeline>,
     mut request: Request<Incoming>,
 ) -> Response<Reply> {
-    let signal = paths::find(request.uri().path(), paths::grpc);
-    match take(pipeline, signal, &mut request).await {
+    let kind = paths::find(request.uri().path(), paths::grpc);
+    match take(pipeline, kind, &mut request).await {
         Ok(()) => accepted(),
         Err(refusal) => {
-            pipeline.metrics.refused(signal, &refusal);
+            pipeline.metrics.refused(kind, &refusal);
             refused(&refusal)
         }
     }
@@ -45,10 +45,10 @@ pub(super) async fn answer(
 
 async fn take(
     pipeline: &Arc<Pipeline>,
-    signal: Option<Signal>,
+    kind: Option<Kind>,
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
-    let signal = signal.ok_or(Refusal::NoSuchRpc)?;
+    let kind = kind.ok_or(Refusal::NoSuchRpc)?;
     if request.method() != Method::POST {
         return Err(Refusal::Method);
     }
@@ -65,7 +65,7 @@ async fn take(
         (true, Encoding::Gzip) => Encoding::Gzip,
         (true, Encoding::Identity) => return Err(Refusal::NoGrpcEncoding),
     };
-    pipeline.carry(Arrival { signal, format: Format::Protobuf, encoding, body, held }).await
+    pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await
 }
 
 fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

@@ -1,4 +1,5 @@
-//! OTLP/HTTP: `POST /v1/{traces,metrics,logs}` in protobuf or JSON.
+//! OTLP/HTTP: `POST /v1/{traces,metrics,logs}` in protobuf or JSON, and
+//! `/v1development/profiles` in protobuf.
 //!
 //! Invariant: an answer has the content type of its request; one without a type we know is
 //! answered in JSON, which people can read.
@@ -10,10 +11,10 @@ use ::http::header::{
 };
 use ::http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
-use watchdog_core::tally::Signal;
 
 use super::{Reply, body, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
+use crate::kind::Kind;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 
@@ -22,12 +23,12 @@ pub(super) async fn answer(
     mut request: Request<Incoming>,
 ) -> Response<Reply> {
     let format = format(request.headers());
-    let signal = paths::find(request.uri().path(), paths::http);
-    let refusal = match take(pipeline, signal, format, &mut request).await {
+    let kind = paths::find(request.uri().path(), paths::http);
+    let refusal = match take(pipeline, kind, format, &mut request).await {
         Ok(()) => return accepted(format),
         Err(refusal) => refusal,
     };
-    pipeline.metrics.refused(signal, &refusal);
+    pipeline.metrics.refused(kind, &refusal);
     // Who asked before sending the body is told before it is sent.
     let sends_it = !request.headers().contains_key(EXPECT) && !request.body().is_end_stream();
     if request.version() < Version::HTTP_2 && sends_it {
@@ -38,12 +39,12 @@ pub(super) async fn answer(
 
 async fn take(
     pipeline: &Arc<Pipeline>,
-    signal: Option<Signal>,
+    kind: Option<Kind>,
     format: Option<Format>,
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
     let path = request.uri().path();
-    let signal = signal.ok_or_else(|| match paths::find(path, paths::grpc) {
+    let kind = kind.ok_or_else(|| match paths::find(path, paths::grpc) {
         // A gRPC service, asked in another content type or over HTTP/1.
         Some(_) => Refusal::MediaType,
         None => Refusal::NotFound,
@@ -55,7 +56,7 @@ async fn take(
     let encoding = encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
     let (body, held) = body::read(request.body_mut(), &pipeline.budget, max).await?;
-    pipeline.carry(Arrival { signal, format, encoding, body, held }).await
+    pipeline.carry(Arrival { kind, format, encoding, body, held }).await
 }
 
 /// The format that the content type names; parameters such as `charset` do not matter.

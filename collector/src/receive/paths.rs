@@ -4,25 +4,35 @@
 
 use watchdog_core::tally::Signal;
 
-/// The path of `signal` over HTTP.
-pub(crate) const fn http(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/v1/traces",
-        Signal::Metrics => "/v1/metrics",
-        Signal::Logs => "/v1/logs",
+use crate::kind::Kind;
+
+/// The path of `kind` over HTTP.
+pub(crate) const fn http(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tallied(Signal::Traces) => "/v1/traces",
+        Kind::Tallied(Signal::Metrics) => "/v1/metrics",
+        Kind::Tallied(Signal::Logs) => "/v1/logs",
+        Kind::Profiles => "/v1development/profiles",
     }
 }
 
-/// The path of `signal` over gRPC.
-pub(crate) const fn grpc(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+/// The path of `kind` over gRPC.
+pub(crate) const fn grpc(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tallied(Signal::Traces) => {
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+        }
+        Kind::Tallied(Signal::Metrics) => {
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+        }
+        Kind::Tallied(Signal::Logs) => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        Kind::Profiles => {
+            "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
+        }
     }
 }
 
-/// The signal whose path by `path_of` is `path`.
-pub(super) fn find(path: &str, path_of: impl Fn(Signal) -> &'static str) -> Option<Signal> {
-    Signal::ALL.into_iter().find(|signal| path_of(*signal) == path)
+/// The kind whose path by `path_of` is `path`.
+pub(super) fn find(path: &str, path_of: impl Fn(Kind) -> &'static str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| path_of(*kind) == path)
 }

@@ -12,12 +12,12 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+pub fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("short").to_be_bytes();
     [&[flag], &length[..], message].concat()
 }
 
-async fn call(rig: &Rig, path: &str, encoding: &str, body: Vec<u8>) -> Answer {
+pub async fn call(rig: &Rig, path: &str, encoding: &str, body: Vec<u8>) -> Answer {
     let request = Request::post(format!("http://{}{path}", rig.addresses.grpc))
         .header("content-type", "application/grpc+proto")
         .header("te", "trailers")

@@ -5,6 +5,7 @@ mod forwarding;
 mod grpc;
 mod hostile;
 mod http;
+mod profiles;
 mod rig;
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 #[path = "../../src/samples.rs"]
