@@ -9,6 +9,8 @@ use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use crate::receive::cors;
+
 const MIB: usize = 1_024 * 1_024;
 const GIB: usize = 1_024 * MIB;
 /// Each exporter's task checks in at the pulse of the beat, beside the pipeline's own.
@@ -24,6 +26,8 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Health, metrics and tally. Off loopback, anyone who reaches it can read the tally.
     pub admin_listen: SocketAddr,
+    /// Origins whose web pages may send over HTTP (CORS), as `https://shop.example`; `*` is all.
+    pub cors_origins: Vec<String>,
     /// The largest request, before and after decompression.
     pub max_request_bytes: usize,
     /// Bytes of requests in memory, received and queued together. Beyond it requests are refused.
@@ -44,6 +48,7 @@ impl Default for Config {
             grpc_listen: loopback(4317),
             http_listen: loopback(4318),
             admin_listen: loopback(7060),
+            cors_origins: Vec::new(),
             max_request_bytes: 64 * MIB,
             memory_bytes: 256 * MIB,
             tally_rows_max: 10_000,
@@ -144,6 +149,10 @@ impl Config {
                 mistakes.push((key, text));
             }
         };
+        for origin in &self.cors_origins {
+            let mistake = cors::mistake(origin);
+            check(mistake.is_none(), "cors_origins", mistake.unwrap_or_default());
+        }
         check(
             (1_024..=GIB).contains(&self.max_request_bytes),
             "max_request_bytes",
@@ -244,11 +253,17 @@ mod tests {
         bad.concurrency = 0;
         bad.queue_bytes = 1;
         bad.headers.insert("a b".to_owned(), String::new());
-        let config = Config { memory_bytes: 1, exporters: vec![bad], ..Config::default() };
+        let config = Config {
+            cors_origins: vec!["shop.example".to_owned()],
+            memory_bytes: 1,
+            exporters: vec![bad],
+            ..Config::default()
+        };
         let keys: Vec<_> = config.mistakes().into_iter().map(|(key, _)| key).collect();
         assert_eq!(
             keys,
             [
+                "cors_origins",
                 "memory_bytes",
                 "exporter.endpoint",
                 "exporter.headers",

@@ -29,6 +29,7 @@ use crate::kind::Kind;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::parcel::Parcel;
+use crate::receive::cors::Cors;
 use crate::refusal::Refusal;
 use crate::scan::{self, Scanned};
 use crate::tally::Tally;
@@ -41,6 +42,7 @@ pub(crate) struct Pipeline {
     pub(crate) exporters: Exporters,
     pub(crate) tally: Arc<Tally>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cors: Cors,
     /// Big requests that are worked on at a time: as many as there are processors.
     pub(crate) big: Semaphore,
 }

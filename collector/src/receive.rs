@@ -6,6 +6,7 @@
 //! Invariant: every request is answered in the protocol and encoding it came in, refusals too.
 
 mod body;
+pub(crate) mod cors;
 mod grpc;
 mod http;
 pub(crate) mod paths;

@@ -23,7 +23,7 @@ use crate::export::{self, Exporter};
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::receive;
+use crate::receive::{self, cors::Cors};
 use crate::tally::Tally;
 use crate::{BeatTarget, Bound, RunError, driver};
 
@@ -104,6 +104,7 @@ fn pipeline(
         exporters,
         tally: Arc::new(Tally::new(bound.boot.clone(), config.tally_rows_max, !tasks.is_empty())),
         metrics,
+        cors: Cors::new(config.cors_origins.clone()),
         big: Semaphore::new(processors),
     };
     Ok((Arc::new(pipeline), tasks))

@@ -66,6 +66,7 @@ fn our_collector_keeps_every_must_and_should() {
         http_listen: any,
         admin_listen: any,
         exporters: vec![backend],
+        cors_origins: vec!["http://localhost:3000".to_owned()],
         ..Config::default()
     };
     let boot = Boot::new("1790000000000-conformance").expect("a good boot");

@@ -12,7 +12,7 @@ use ::http::header::{
 use ::http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
-use super::{Reply, body, paths, status};
+use super::{Reply, body, cors, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
 use crate::kind::Kind;
 use crate::pipeline::Pipeline;
@@ -20,8 +20,20 @@ use crate::refusal::Refusal;
 
 pub(super) async fn answer(
     pipeline: &Arc<Pipeline>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<Reply> {
+    if let Some(answer) = pipeline.cors.preflight(&request) {
+        return answer;
+    }
+    let allowed = pipeline.cors.allowed(request.headers());
+    let mut response = export(pipeline, request).await;
+    if let Some(origin) = allowed {
+        cors::mark(&mut response, origin);
+    }
+    response
+}
+
+async fn export(pipeline: &Arc<Pipeline>, mut request: Request<Incoming>) -> Response<Reply> {
     let format = format(request.headers());
     let kind = paths::find(request.uri().path(), paths::http);
     let refusal = match take(pipeline, kind, format, &mut request).await {

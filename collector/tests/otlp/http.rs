@@ -1,8 +1,11 @@
 //! OTLP/HTTP: what is taken, and how everything else is refused.
 
+use collector::Config;
+use http::Request;
+use http_body_util::Full;
 use prost::Message;
 
-use crate::rig::{Answer, JSON, PROTOBUF, gzip, on_free_ports, start};
+use crate::rig::{Answer, JSON, PROTOBUF, Rig, ask, gzip, on_free_ports, start};
 use crate::samples;
 
 /// The code of the `google.rpc.Status` in a JSON answer.
@@ -103,6 +106,46 @@ async fn other_methods_are_told_which_one_is_allowed() {
     let answer = crate::rig::ask(request, false).await;
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "POST"));
     assert_eq!(json_code(&answer), 12);
+    rig.stop().await;
+}
+
+/// What a page of `origin` is told by a preflight, and by a request that is refused.
+async fn told(rig: &Rig, origin: &str) -> [Option<String>; 2] {
+    let preflight = Request::options(format!("http://{}/v1/traces", rig.addresses.http))
+        .header("origin", origin)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "content-type,x-key");
+    let preflight = ask(preflight.body(Full::default()).expect("valid"), false).await;
+    let headers = [("content-type", PROTOBUF), ("origin", origin)];
+    let refused = rig.post("/v1/traces", &headers, b"?".to_vec()).await;
+    assert_eq!(refused.status, 400);
+    let names = |answer: &Answer| {
+        let value = answer.headers.get("access-control-allow-origin");
+        value.map(|value| value.to_str().expect("text").to_owned())
+    };
+    if names(&preflight).is_some() {
+        assert_eq!(preflight.status, 204);
+        assert_eq!(preflight.header("access-control-allow-headers"), "content-type,x-key");
+        assert_eq!(preflight.header("access-control-allow-methods"), "POST");
+    } else {
+        assert_eq!(preflight.status, 405);
+    }
+    [names(&preflight), names(&refused)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_pages_of_configured_origins_are_let_in() {
+    let (ours, other) = ("https://shop.example", "https://shop.example.evil");
+    let some = |text: &str| [Some(text.to_owned()), Some(text.to_owned())];
+    let rig = start(on_free_ports()).await;
+    assert_eq!(told(&rig, ours).await, [None, None], "none unless configured");
+    rig.stop().await;
+    let rig = start(Config { cors_origins: vec![ours.to_owned()], ..on_free_ports() }).await;
+    assert_eq!(told(&rig, ours).await, some(ours));
+    assert_eq!(told(&rig, other).await, [None, None]);
+    rig.stop().await;
+    let rig = start(Config { cors_origins: vec!["*".to_owned()], ..on_free_ports() }).await;
+    assert_eq!(told(&rig, other).await, some("*"));
     rig.stop().await;
 }
 
