@@ -15,6 +15,7 @@ mod service;
 #[allow(dead_code, reason = "the end-to-end stories use the rest")]
 mod stack;
 
+mod alerts;
 mod dashboards;
 mod python_sdk;
 mod relay;
