@@ -113,6 +113,8 @@ pub enum Command {
     /// Read the audit journal
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Copy the gate's store to a new file, also while it runs; `keys/` and `tokens/` are files
+    Backup(BackupArgs),
     /// Make, list and revoke bearer tokens (operator)
     #[command(subcommand)]
     Token(TokenCommand),
@@ -216,6 +218,22 @@ pub struct IdArgs {
 pub enum AuditCommand {
     /// List the entries, newest last
     List(AuditArgs),
+    /// Recompute the hash chain from the file, without a gate; exit 1 if an entry is broken
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The store, or a backup of it; `gate.db` in the data directory if not given
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The file to write; it must not be there
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 #[derive(Debug, Args)]

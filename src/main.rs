@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         | Command::Explain(_)
         | Command::Replay(_)
         | Command::Audit(_)
+        | Command::Backup(_)
         | Command::Token(_)
         | Command::Doctor
         | Command::Healthcheck(_)) => verbs::run(&globals, command).into(),

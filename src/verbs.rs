@@ -2,6 +2,7 @@
 //!
 //! Invariant: an error is never 0. Only what a verb returns as [`Ending::Done`] is.
 
+mod audit;
 mod configuration;
 mod doctor;
 mod freezes;
@@ -13,9 +14,10 @@ mod views;
 
 use std::future::Future;
 
+use agent_gate::store::StoreError;
 use serde_json::Value;
 
-use crate::cli::{Command, Globals, Output};
+use crate::cli::{AuditCommand, Command, Globals, Output, VerifyArgs};
 use crate::client::{self, Client, ClientError};
 use crate::config;
 use crate::exit::Ending;
@@ -34,6 +36,8 @@ pub enum VerbError {
     Config(#[from] config::Mistakes),
     #[error("{0}")]
     Usage(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("the gate's answer has no {0}; are both of one version?")]
     Answer(&'static str),
 }
@@ -46,7 +50,11 @@ struct Session {
 }
 
 impl Session {
-    fn open(globals: &Globals) -> Result<Self, VerbError> {
+    fn open(globals: &Globals, command: &Command) -> Result<Self, VerbError> {
+        // A store that is named is read wherever it is, also without an installation around it.
+        if let Command::Audit(AuditCommand::Verify(VerifyArgs { store: Some(store) })) = command {
+            return Ok(Self { place: Place::at(store), output: globals.output });
+        }
         // With the directory given, a configuration with mistakes must not stand in the way of a
         // freeze.
         let place = match &globals.data_dir {
@@ -86,7 +94,7 @@ impl Session {
 
 /// Runs a verb to its end.
 pub fn run(globals: &Globals, command: Command) -> Ending {
-    let ran = Session::open(globals).and_then(|session| {
+    let ran = Session::open(globals, &command).and_then(|session| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| VerbError::Usage(error.to_string()))?;
         runtime.block_on(Box::pin(dispatch(&session, globals, command)) as Verb<'_>)
@@ -117,7 +125,9 @@ async fn dispatch(
         Command::Verdicts(args) => views::verdicts(session, args).await,
         Command::Explain(args) => views::explain(session, args).await,
         Command::Replay(args) => replay::run(session, args).await,
-        Command::Audit(command) => views::audit(session, command).await,
+        Command::Audit(AuditCommand::List(args)) => views::audit(session, args).await,
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(session, args).await,
+        Command::Backup(args) => audit::backup(session, args).await,
         Command::Token(command) => tokens::run(session, command).await,
         Command::Doctor => doctor::run(session, globals).await,
         Command::Healthcheck(args) => healthcheck::run(session, args).await,

@@ -146,6 +146,24 @@ pub struct AuditRow {
     pub hash: Vec<u8>,
 }
 
+/// What is found when the audit journal is read again from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// Every entry follows from the one before; the head's number is their count.
+    Whole(chain::Head),
+    Broken(Break),
+}
+
+/// The first entry that is not as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Break {
+    pub entry: u64,
+    /// Goes on after "entry N".
+    pub reason: &'static str,
+    /// The last entry before it that is whole.
+    pub whole: chain::Head,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRow {
     pub name: String,
@@ -196,6 +214,20 @@ pub enum StoreError {
     NewerSchema { path: PathBuf, found: i64, known: i64 },
     #[error("{} is damaged ({finding}): restore it from a backup", path.display())]
     Damaged { path: PathBuf, finding: String },
+    #[error(
+        "{0} has a broken audit journal (entry {1} {2}): see `holdpoint audit verify --store {0}`; \
+         to go on, put a backup in its place and take {0}-wal and {0}-shm away",
+        path.display(), found.entry, found.reason
+    )]
+    BrokenJournal { path: PathBuf, found: Break },
+    #[error("{} is not a gate's store: name its gate.db, or a backup of it", path.display())]
+    Strange { path: PathBuf },
+    #[error("{} is there already, and a backup overwrites nothing: name another", path.display())]
+    Taken { path: PathBuf },
+    #[error("write backup {}: {}", path.display(), os_text(source))]
+    Backup { path: PathBuf, source: std::io::Error },
+    #[error("write backup {}: {source}", path.display())]
+    Copy { path: PathBuf, source: sqlx::Error },
     #[error("write to the store: {0}")]
     Write(#[source] sqlx::Error),
     #[error("read from the store: {0}")]

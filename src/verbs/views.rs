@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{Session, VerbError, freezes, rollouts};
-use crate::cli::{AuditArgs, AuditCommand, IdArgs, VerdictsArgs};
+use crate::cli::{AuditArgs, IdArgs, VerdictsArgs};
 use crate::client::{ClientError, segment};
 use crate::exit::Ending;
 use crate::place::{CollectorRun, Listen, RoleRun};
@@ -250,8 +250,8 @@ fn decision_text(item: &Value) -> String {
     render::clean_lines(&lines.join("\n"))
 }
 
-pub async fn audit(session: &Session, command: AuditCommand) -> Result<Ending, VerbError> {
-    let AuditCommand::List(AuditArgs { after, limit }) = command;
+pub async fn audit(session: &Session, args: AuditArgs) -> Result<Ending, VerbError> {
+    let AuditArgs { after, limit } = args;
     let query = [("after", after), ("limit", limit)]
         .into_iter()
         .filter_map(|(name, value)| value.map(|value| format!("{name}={value}")))

@@ -28,6 +28,7 @@ fn help_names_every_verb_and_the_exit_codes() {
         "explain",
         "replay",
         "audit",
+        "backup",
         "token",
         "config",
         "doctor",

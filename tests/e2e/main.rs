@@ -15,6 +15,7 @@ mod stack;
 
 mod faults;
 mod hostile;
+mod journal;
 mod recursive_crash;
 mod refusals;
 mod running;

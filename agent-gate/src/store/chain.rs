@@ -32,12 +32,18 @@ pub fn append(head: Head, entry: &AuditEntry) -> (AuditRow, Head) {
         "what": entry.what,
         "subject": entry.subject,
         "detail": entry.detail,
-        "sight_sha256": entry.sight.as_ref().map(|sight| hex::encode(Sha256::digest(sight))),
+        "sight_sha256": entry.sight.as_deref().map(sight_hash),
     })
     .to_string();
     let hash = link(&head.hash, &record);
     let row = AuditRow { seq, record, prev: head.hash.to_vec(), hash: hash.to_vec() };
     (row, Head { seq, hash })
+}
+
+/// What a record holds of the sight that stands beside it.
+#[must_use]
+pub fn sight_hash(sight: &str) -> String {
+    hex::encode(Sha256::digest(sight))
 }
 
 /// The hash of `record` after `prev`.

@@ -19,7 +19,11 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use super::chain::{self, Head};
 use super::{Batch, EffectRow, Loaded, Store, StoreError, TokenRow};
 
+mod backup;
+mod journal;
 mod read;
+pub use backup::backup;
+pub use journal::{START_CHECK_MAX, verify};
 pub use read::SqliteReader;
 
 /// The oldest SQLite whose WAL cannot be corrupted by a second writer.
@@ -67,6 +71,8 @@ impl SqliteStore {
         migrate(path, &mut connection).await?;
         if is_new {
             sync_directory(path)?;
+        } else {
+            journal::check_end(path).await?;
         }
         let head = read_head(&mut connection).await?;
         Ok(Self { path: path.to_owned(), connection, head, _lock: lock })

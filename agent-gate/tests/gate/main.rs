@@ -6,6 +6,7 @@
 mod attestations;
 mod borders;
 mod freezes;
+mod journal;
 mod lifecycle;
 mod records;
 mod restart;
