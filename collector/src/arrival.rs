@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::gunzip::{claimed_bytes, gunzip};
+use crate::gunzip::{claimed_bytes, gunzip, unzlib};
 use crate::json;
 use crate::kind::Kind;
 use crate::memory::{Budget, Buffer, Held};
@@ -24,6 +24,7 @@ const INLINE_BYTES_MAX: usize = 256 * 1_024;
 pub(crate) enum Encoding {
     Identity,
     Gzip,
+    Deflate,
 }
 
 /// How the body is encoded.
@@ -57,10 +58,10 @@ impl Arrival {
     /// Whether opening and scanning it is quick enough for a worker of the runtime.
     pub(crate) fn is_small(&self) -> bool {
         let opened = match self.encoding {
-            Encoding::Identity => 0,
+            Encoding::Identity | Encoding::Deflate => 0,
             Encoding::Gzip => claimed_bytes(&self.body),
         };
-        // A trailer may lie; what it hides cannot be more than about 1 000 times the body.
+        // A trailer may lie, and deflate has none; what it hides cannot be more than about 1 000 times the body.
         self.body.len().max(opened) <= INLINE_BYTES_MAX
             && (self.encoding == Encoding::Identity || self.body.len() <= INLINE_BYTES_MAX / 16)
     }
@@ -75,6 +76,11 @@ impl Arrival {
                 let (plain, more) = opened.buffer.freeze();
                 held.merge(more);
                 (plain, opened.single_member.then_some(body))
+            }
+            Encoding::Deflate => {
+                let (plain, more) = unzlib(&body, budget, max)?.freeze();
+                held.merge(more);
+                (plain, None)
             }
         };
         match format {

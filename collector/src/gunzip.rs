@@ -1,4 +1,4 @@
-//! gzip, opened for the scan.
+//! gzip and deflate, opened for the scan.
 //!
 //! Output grows in a [`Buffer`], so that 18 KB that would become 18 GiB stop at the limit, and at
 //! the budget before that. Several members in a row are one content (RFC 1952, 2.2); who forwards
@@ -8,7 +8,7 @@
 
 use std::io::Read;
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::{GzDecoder, ZlibDecoder};
 
 use crate::memory::{Budget, Buffer};
 use crate::refusal::Refusal;
@@ -34,17 +34,33 @@ pub(crate) fn gunzip(gzip: &[u8], budget: &Budget, max: usize) -> Result<Opened,
     let (mut rest, mut members) = (gzip, 0);
     while !rest.is_empty() || members == 0 {
         let mut decoder = GzDecoder::new(rest);
-        inflate(&mut decoder, &mut buffer)?;
+        inflate(&mut decoder, "gzip", &mut buffer)?;
         rest = decoder.into_inner();
         members += 1;
     }
     Ok(Opened { buffer, single_member: members == 1 })
 }
 
-fn inflate(decoder: &mut impl Read, buffer: &mut Buffer) -> Result<(), Refusal> {
+/// Inflates `zlib`, which HTTP calls deflate (RFC 9110, 8.4.1.2), up to `max` bytes.
+pub(crate) fn unzlib(zlib: &[u8], budget: &Budget, max: usize) -> Result<Buffer, Refusal> {
+    let mut buffer = Buffer::new(budget, max)?;
+    buffer.reserve(zlib.len().min(max))?;
+    // The decoder does not tell the end of the stream from that of the bytes; a byte more does,
+    // which only a stream that was cut off goes on to read.
+    let mut decoder = ZlibDecoder::new(zlib.chain(&[0][..]));
+    inflate(&mut decoder, "deflate", &mut buffer)?;
+    let is_whole = decoder.total_in() == zlib.len() as u64;
+    if is_whole {
+        Ok(buffer)
+    } else {
+        Err(Refusal::Malformed("deflate: it is not one whole stream".to_owned()))
+    }
+}
+
+fn inflate(decoder: &mut impl Read, coding: &str, buffer: &mut Buffer) -> Result<(), Refusal> {
     loop {
         let read = |into: &mut [u8], decoder: &mut dyn Read| {
-            decoder.read(into).map_err(|error| Refusal::Malformed(format!("gzip: {error}")))
+            decoder.read(into).map_err(|error| Refusal::Malformed(format!("{coding}: {error}")))
         };
         let at = buffer.len();
         let room = buffer.room().min(1 << 20);
@@ -77,7 +93,7 @@ mod tests {
     use std::io::Write;
 
     use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use flate2::write::{GzEncoder, ZlibEncoder};
 
     use super::*;
 
@@ -116,6 +132,31 @@ mod tests {
         let budget = Budget::new(1 << 20);
         assert_eq!(gunzip(&bomb, &budget, 1 << 26).expect_err("no budget"), Refusal::MemoryFull);
         assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn deflate_is_one_whole_stream_within_the_limit() {
+        let zlib = |content: &[u8]| {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(content).expect("memory does not fail");
+            encoder.finish().expect("memory does not fail")
+        };
+        let open = |zlib: &[u8], max| {
+            let budget = Budget::new(1 << 24);
+            unzlib(zlib, &budget, max).map(|buffer| buffer.as_slice().to_vec())
+        };
+        let whole = zlib(b"some content that is long enough");
+        assert_eq!(open(&whole, 32), Ok(b"some content that is long enough".to_vec()));
+        assert_eq!(open(&zlib(b""), 0), Ok(Vec::new()));
+        assert_eq!(open(&whole, 31), Err(Refusal::TooLarge { max: 31 }));
+        let bomb = zlib(&vec![0; 8 << 20]);
+        assert_eq!(open(&bomb, 1 << 20), Err(Refusal::TooLarge { max: 1 << 20 }));
+        let trailing = [whole.as_slice(), b"xx"].concat();
+        let cut = (0..whole.len()).map(|end| &whole[..end]);
+        for bad in cut.chain([b"plain".as_slice(), &trailing]) {
+            let opened = open(bad, 1_000);
+            assert!(matches!(opened, Err(Refusal::Malformed(_))), "{opened:?} of {bad:x?}");
+        }
     }
 
     #[test]

@@ -91,6 +91,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
         Ok(Encoding::Identity)
     } else if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") {
         Ok(Encoding::Gzip)
+    } else if value.eq_ignore_ascii_case("deflate") {
+        Ok(Encoding::Deflate)
     } else {
         Err(Refusal::Encoding)
     }
@@ -120,7 +122,7 @@ fn refused(format: Option<Format>, refusal: &Refusal) -> Response<Reply> {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     if *refusal == Refusal::Encoding {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
     }
     response
 }
