@@ -19,6 +19,8 @@
 mod admin;
 mod arrival;
 mod beat;
+#[doc(hidden)]
+pub mod bench;
 mod config;
 mod driver;
 mod export;
