@@ -34,10 +34,10 @@ pub(super) async fn answer(
 }
 
 async fn export(pipeline: &Arc<Pipeline>, mut request: Request<Incoming>) -> Response<Reply> {
-    let format = format(request.headers());
+    let media = media(request.headers());
     let kind = paths::find(request.uri().path(), paths::http);
-    let refusal = match take(pipeline, kind, format, &mut request).await {
-        Ok(()) => return accepted(format),
+    let refusal = match take(pipeline, kind, media.map(|media| media.format), &mut request).await {
+        Ok(()) => return accepted(media),
         Err(refusal) => refusal,
     };
     pipeline.metrics.refused(kind, &refusal);
@@ -46,7 +46,7 @@ async fn export(pipeline: &Arc<Pipeline>, mut request: Request<Incoming>) -> Res
     if request.version() < Version::HTTP_2 && sends_it {
         body::discard(request.body_mut()).await;
     }
-    refused(format, &refusal)
+    refused(media, &refusal)
 }
 
 async fn take(
@@ -71,17 +71,25 @@ async fn take(
     pipeline.carry(Arrival { kind, format, encoding, body, held }).await
 }
 
-/// The format that the content type names; parameters such as `charset` do not matter.
-fn format(headers: &HeaderMap) -> Option<Format> {
+/// A content type that is taken, and given back.
+#[derive(Debug, Clone, Copy)]
+struct Media {
+    format: Format,
+    name: &'static str,
+}
+
+/// `application/protobuf` is the name that some clients use; that of OTLP is the first.
+const MEDIA: [Media; 3] = [
+    Media { format: Format::Protobuf, name: "application/x-protobuf" },
+    Media { format: Format::Json, name: "application/json" },
+    Media { format: Format::Protobuf, name: "application/protobuf" },
+];
+
+/// What the content type names; parameters such as `charset` do not matter.
+fn media(headers: &HeaderMap) -> Option<Media> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next()?.trim();
-    if essence.eq_ignore_ascii_case("application/x-protobuf") {
-        Some(Format::Protobuf)
-    } else if essence.eq_ignore_ascii_case("application/json") {
-        Some(Format::Json)
-    } else {
-        None
-    }
+    MEDIA.into_iter().find(|media| essence.eq_ignore_ascii_case(media.name))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
@@ -99,20 +107,20 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 }
 
 /// Full success: an empty `Export…ServiceResponse`, with `partial_success` unset as it must be.
-fn accepted(format: Option<Format>) -> Response<Reply> {
-    let body = match format {
+fn accepted(media: Option<Media>) -> Response<Reply> {
+    let body = match media.map(|media| media.format) {
         Some(Format::Json) => Reply::of("{}"),
         Some(Format::Protobuf) | None => Reply::of(""),
     };
-    typed(format, body)
+    typed(media, body)
 }
 
-fn refused(format: Option<Format>, refusal: &Refusal) -> Response<Reply> {
-    let body = match format {
+fn refused(media: Option<Media>, refusal: &Refusal) -> Response<Reply> {
+    let body = match media.map(|media| media.format) {
         Some(Format::Protobuf) => Reply::of(status::protobuf(refusal)),
         Some(Format::Json) | None => Reply::of(status::json(refusal)),
     };
-    let mut response = typed(format, body);
+    let mut response = typed(media, body);
     *response.status_mut() = refusal.http_status();
     let headers = response.headers_mut();
     if let Some(seconds) = refusal.retry_after_s() {
@@ -127,11 +135,8 @@ fn refused(format: Option<Format>, refusal: &Refusal) -> Response<Reply> {
     response
 }
 
-fn typed(format: Option<Format>, body: Reply) -> Response<Reply> {
-    let content_type = match format {
-        Some(Format::Protobuf) => "application/x-protobuf",
-        Some(Format::Json) | None => "application/json",
-    };
+fn typed(media: Option<Media>, body: Reply) -> Response<Reply> {
+    let content_type = media.map_or("application/json", |media| media.name);
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -150,6 +150,17 @@ async fn only_pages_of_configured_origins_are_let_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_plain_name_of_protobuf_is_taken_and_given_back() {
+    let rig = start(on_free_ports()).await;
+    for (body, status) in [(Vec::new(), 200), (b"?".to_vec(), 400)] {
+        let answer = rig.post("/v1/logs", &[("content-type", "application/protobuf")], body).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("content-type"), "application/protobuf");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_request_is_a_success() {
     let rig = start(on_free_ports()).await;
     assert_eq!(rig.traces(Vec::new()).await.status, 200);
