@@ -61,7 +61,8 @@ impl Arrival {
             Encoding::Identity | Encoding::Deflate => 0,
             Encoding::Gzip => claimed_bytes(&self.body),
         };
-        // A trailer may lie, and deflate has none; what it hides cannot be more than about 1 000 times the body.
+        // A trailer may lie, and deflate has none; what is hidden cannot be more than about
+        // 1 000 times the body.
         self.body.len().max(opened) <= INLINE_BYTES_MAX
             && (self.encoding == Encoding::Identity || self.body.len() <= INLINE_BYTES_MAX / 16)
     }
