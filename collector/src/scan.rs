@@ -10,6 +10,7 @@
 
 mod logs;
 mod metrics;
+mod plain;
 mod probes;
 mod profiles;
 mod resource;
@@ -20,7 +21,7 @@ mod values;
 
 use watchdog_core::tally::{DURATION_BOUNDS_MS, Signal};
 
-use crate::wire::{Malformed, Reader};
+use crate::wire::{LENGTH, Malformed, Reader};
 
 use probes::{PROBES_MAX, probes};
 
@@ -30,6 +31,10 @@ pub(crate) use resource::Identity;
 
 /// How deeply values may nest. The strictest decoder in use (prost) allows 47 levels.
 const DEPTH_MAX: u32 = 32;
+
+/// Tags of the first and second field of the upper levels, as they are usually written.
+const FIRST: u8 = 1 << 3 | LENGTH;
+const SECOND: u8 = 2 << 3 | LENGTH;
 
 /// What one resource of a request holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +73,7 @@ pub(crate) struct Found<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Resources of one request that are kept while it is scanned; a request with more is scanned a
+/// Resources of one request beyond the first that are kept while it is scanned; a request with more is scanned a
 /// second time when it is counted, so that memory does not grow with hostile requests.
 const FOUND_MAX: usize = 256;
 
@@ -82,7 +87,9 @@ pub(crate) struct Scanned<'a> {
     pub(crate) ended: u64,
     pub(crate) probes: Vec<Probe>,
     request: &'a [u8],
-    found: Vec<Found<'a>>,
+    /// The first resource stands apart: most requests have no other, and need no allocation.
+    first: Option<Found<'a>>,
+    more: Vec<Found<'a>>,
     found_all: bool,
 }
 
@@ -98,7 +105,8 @@ impl<'a> Scanned<'a> {
             ended: 0,
             probes: Vec::new(),
             request,
-            found: Vec::new(),
+            first: None,
+            more: Vec::new(),
             found_all: true,
         };
         let mut probing = Ok(());
@@ -111,9 +119,13 @@ impl<'a> Scanned<'a> {
                     Err(malformed) => probing = Err(malformed),
                 }
             }
-            scanned.found_all &= scanned.found.len() < FOUND_MAX;
+            if scanned.first.is_none() {
+                scanned.first = Some(*found);
+                return;
+            }
+            scanned.found_all &= scanned.more.len() < FOUND_MAX;
             if scanned.found_all {
-                scanned.found.push(*found);
+                scanned.more.push(*found);
             }
         })?;
         probing.map(|()| scanned)
@@ -122,7 +134,7 @@ impl<'a> Scanned<'a> {
     /// Gives each resource to `visit`.
     pub(crate) fn each(&self, mut visit: impl FnMut(&Found<'a>)) {
         if self.found_all {
-            self.found.iter().for_each(visit);
+            self.first.iter().chain(&self.more).for_each(visit);
         } else {
             scan(self.signal, self.request, &mut visit).expect("the same bytes passed this scan");
         }
@@ -148,32 +160,43 @@ fn scan<'a>(
 /// The three signals share the upper levels: request, resource, scope; each at field 1, 2, 2.
 fn resources<'a>(
     request: &'a [u8],
-    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    record: &impl Fn(Reader<'a>, &mut Counts) -> Result<(), Malformed>,
     sink: &mut impl FnMut(&Found<'a>),
 ) -> Result<(), Malformed> {
     let mut reader = Reader::new(request);
-    while let Some((number, value)) = reader.next()? {
-        if number == 1 {
-            let bytes = value.bytes()?;
-            let mut found = Found { identity: Identity::default(), counts: Counts::NONE, bytes };
-            resource(bytes, record, &mut found)?;
-            sink(&found);
-        }
+    while !reader.is_empty() {
+        let message = if reader.peek() == Some(FIRST) {
+            reader.step();
+            reader.enter()?
+        } else {
+            match reader.next()? {
+                Some((1, value)) => Reader::new(value.bytes()?),
+                _ => continue,
+            }
+        };
+        let bytes = message.remaining();
+        let mut found = Found { identity: Identity::default(), counts: Counts::NONE, bytes };
+        resource(message, record, &mut found)?;
+        sink(&found);
     }
     Ok(())
 }
 
 fn resource<'a>(
-    bytes: &'a [u8],
-    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    mut reader: Reader<'a>,
+    record: &impl Fn(Reader<'a>, &mut Counts) -> Result<(), Malformed>,
     found: &mut Found<'a>,
 ) -> Result<(), Malformed> {
-    let mut reader = Reader::new(bytes);
-    while let Some((number, value)) = reader.next()? {
-        match number {
-            1 => found.identity.read(value.bytes()?)?,
-            2 => scope(value.bytes()?, record, &mut found.counts)?,
-            3 => values::text(value.bytes()?).map(drop)?,
+    while !reader.is_empty() {
+        if reader.peek() == Some(SECOND) {
+            reader.step();
+            scope(reader.enter()?, record, &mut found.counts)?;
+            continue;
+        }
+        match reader.next()? {
+            Some((1, value)) => found.identity.read(value.bytes()?)?,
+            Some((2, value)) => scope(Reader::new(value.bytes()?), record, &mut found.counts)?,
+            Some((3, value)) => values::text(value.bytes()?).map(drop)?,
             _ => {}
         }
     }
@@ -181,16 +204,22 @@ fn resource<'a>(
 }
 
 fn scope<'a>(
-    bytes: &'a [u8],
-    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    mut reader: Reader<'a>,
+    record: &impl Fn(Reader<'a>, &mut Counts) -> Result<(), Malformed>,
     counts: &mut Counts,
 ) -> Result<(), Malformed> {
-    let mut reader = Reader::new(bytes);
-    while let Some((number, value)) = reader.next()? {
-        match number {
-            1 => values::check(&crate::otlp::attributes::SCOPE, value.bytes()?, DEPTH_MAX)?,
-            2 => record(value.bytes()?, counts)?,
-            3 => values::text(value.bytes()?).map(drop)?,
+    while !reader.is_empty() {
+        if reader.peek() == Some(SECOND) {
+            reader.step();
+            record(reader.enter()?, counts)?;
+            continue;
+        }
+        match reader.next()? {
+            Some((1, value)) => {
+                values::check(&crate::otlp::attributes::SCOPE, value.bytes()?, DEPTH_MAX)?;
+            }
+            Some((2, value)) => record(Reader::new(value.bytes()?), counts)?,
+            Some((3, value)) => values::text(value.bytes()?).map(drop)?,
             _ => {}
         }
     }

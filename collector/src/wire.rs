@@ -9,6 +9,10 @@
 /// How deeply groups (a construct that OTLP never uses) and unknown messages may nest.
 const GROUP_DEPTH_MAX: u32 = 32;
 
+/// Wire types as they stand in the low bits of a tag.
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const LENGTH: u8 = 2;
+
 /// Why bytes are not the message they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
@@ -67,34 +71,43 @@ impl<'a> Value<'a> {
 }
 
 /// Walks the fields of one message.
+///
+/// A reader of a nested message sees past its end into the request, but never reads there as part
+/// of the message: the scan of short values loads a window of a fixed size at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader<'a> {
+    /// From here to the end of the request; at least `left` bytes.
     rest: &'a [u8],
+    /// Bytes of this message that are still to be read.
+    left: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) const fn new(message: &'a [u8]) -> Self {
-        Self { rest: message }
+        Self { rest: message, left: message.len() }
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.left == 0
+    }
+
+    /// What is still to be read of this message.
+    #[inline]
+    pub(crate) fn remaining(&self) -> &'a [u8] {
+        &self.rest[..self.left]
     }
 
     /// The next field, or `None` at the end of the message.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
-        if self.rest.is_empty() {
+        if self.left == 0 {
             return Ok(None);
         }
         let (number, wire_type) = self.tag()?;
         let value = match wire_type {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(self.fixed64()?),
-            2 => {
-                let length = self.varint()?;
-                Value::Bytes(self.take(length)?)
-            }
+            2 => Value::Bytes(self.bytes()?),
             3 => {
                 self.skip_group(number, GROUP_DEPTH_MAX)?;
                 Value::Group
@@ -104,6 +117,67 @@ impl<'a> Reader<'a> {
             _ => return Err(Malformed::Tag),
         };
         Ok(Some((number, value)))
+    }
+
+    /// The tag of the next field if it is one byte, which all fields up to number 15 are.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u8> {
+        if self.left == 0 { None } else { self.rest.first().copied() }
+    }
+
+    /// Steps over a tag that was peeked at.
+    #[inline]
+    pub(crate) fn step(&mut self) {
+        if self.left > 0 {
+            self.advance(1);
+        }
+    }
+
+    /// The next `N` bytes of the request, of which [`Self::len`] belong to this message.
+    #[inline]
+    pub(crate) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.rest.first_chunk()
+    }
+
+    /// Bytes still to be read.
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.left
+    }
+
+    /// A length, and a reader of so many bytes.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Result<Self, Malformed> {
+        let length = self.length()?;
+        let inner = Self { rest: self.rest, left: length };
+        self.advance(length);
+        Ok(inner)
+    }
+
+    /// A length, and so many bytes.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.length()?;
+        let taken = &self.rest[..length];
+        self.advance(length);
+        Ok(taken)
+    }
+
+    /// A length that the message holds.
+    #[inline]
+    fn length(&mut self) -> Result<usize, Malformed> {
+        let length = self.varint()?;
+        if length > self.left as u64 {
+            return Err(Malformed::Truncated);
+        }
+        Ok(length as usize)
+    }
+
+    /// Moves forward by `bytes`, which are at most `left`.
+    #[inline]
+    fn advance(&mut self, bytes: usize) {
+        self.rest = &self.rest[bytes..];
+        self.left -= bytes;
     }
 
     #[inline]
@@ -116,54 +190,55 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         match *self.rest {
-            [byte, ref rest @ ..] if byte < 0x80 => {
-                self.rest = rest;
+            [byte, ..] if byte < 0x80 && self.left >= 1 => {
+                self.advance(1);
                 Ok(u64::from(byte))
             }
-            [low, high, ref rest @ ..] if high < 0x80 => {
-                self.rest = rest;
+            [low, high, ..] if high < 0x80 && self.left >= 2 => {
+                self.advance(2);
                 Ok(u64::from(low & 0x7f) | (u64::from(high) << 7))
             }
             _ => self.long_varint(),
         }
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
-        for (i, byte) in self.rest.iter().take(10).enumerate() {
+        for (i, byte) in self.remaining().iter().take(10).enumerate() {
             // The tenth byte holds the 64th bit and nothing else.
             if i == 9 && *byte > 1 {
                 return Err(Malformed::Varint);
             }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if *byte < 0x80 {
-                self.rest = &self.rest[i + 1..];
+                self.advance(i + 1);
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < 10 { Malformed::Truncated } else { Malformed::Varint })
+        Err(if self.left < 10 { Malformed::Truncated } else { Malformed::Varint })
     }
 
     #[inline]
     pub(crate) fn fixed64(&mut self) -> Result<u64, Malformed> {
-        let (bytes, rest) = self.rest.split_first_chunk::<8>().ok_or(Malformed::Truncated)?;
-        self.rest = rest;
-        Ok(u64::from_le_bytes(*bytes))
+        match self.rest.first_chunk::<8>() {
+            Some(bytes) if self.left >= 8 => {
+                self.advance(8);
+                Ok(u64::from_le_bytes(*bytes))
+            }
+            _ => Err(Malformed::Truncated),
+        }
     }
 
     #[inline]
-    fn fixed32(&mut self) -> Result<u32, Malformed> {
-        let (bytes, rest) = self.rest.split_first_chunk::<4>().ok_or(Malformed::Truncated)?;
-        self.rest = rest;
-        Ok(u32::from_le_bytes(*bytes))
-    }
-
-    #[inline]
-    fn take(&mut self, length: u64) -> Result<&'a [u8], Malformed> {
-        let length = usize::try_from(length).map_err(|_| Malformed::Truncated)?;
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
-        self.rest = rest;
-        Ok(taken)
+    pub(crate) fn fixed32(&mut self) -> Result<u32, Malformed> {
+        match self.rest.first_chunk::<4>() {
+            Some(bytes) if self.left >= 4 => {
+                self.advance(4);
+                Ok(u32::from_le_bytes(*bytes))
+            }
+            _ => Err(Malformed::Truncated),
+        }
     }
 
     fn skip_group(&mut self, opened: u32, depth: u32) -> Result<(), Malformed> {
@@ -173,10 +248,7 @@ impl<'a> Reader<'a> {
             match wire_type {
                 0 => self.varint().map(drop)?,
                 1 => self.fixed64().map(drop)?,
-                2 => {
-                    let length = self.varint()?;
-                    self.take(length)?;
-                }
+                2 => self.bytes().map(drop)?,
                 3 => self.skip_group(number, depth)?,
                 4 if number == opened => return Ok(()),
                 5 => self.fixed32().map(drop)?,

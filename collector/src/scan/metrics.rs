@@ -56,10 +56,9 @@ struct Points {
     fingerprint: u64,
 }
 
-pub(super) fn metric(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
+pub(super) fn metric(mut reader: Reader<'_>, counts: &mut Counts) -> Result<(), Malformed> {
     let mut points = Points::default();
     let (mut kind_before, mut name) = (0, 0);
-    let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         let point = match number {
             1 => {

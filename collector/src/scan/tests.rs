@@ -262,6 +262,6 @@ fn a_request_of_very_many_resources_is_given_whole_in_bounded_memory() {
         let mut records = 0;
         scanned.each(|found| records += found.counts.records);
         assert_eq!((scanned.records, records), (resources as u64, resources as u64));
-        assert!(scanned.found.len() <= FOUND_MAX);
+        assert!(scanned.more.len() <= FOUND_MAX);
     }
 }

@@ -7,36 +7,108 @@ use watchdog_core::tally::DURATION_BOUNDS_MS;
 
 use super::{Counts, DEPTH_MAX, mix, mix_bytes, values};
 use crate::otlp::traces::SPAN;
-use crate::wire::{Malformed, Reader};
+use crate::wire::{FIXED64, LENGTH, Malformed, Reader};
 
 const KIND_SERVER: u64 = 2;
 const KIND_CONSUMER: u64 = 5;
 const STATUS_ERROR: u64 = 2;
 
-pub(super) fn span(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
-    let (mut kind, mut start, mut end, mut code, mut hash) = (0, 0, 0, 0, 0);
-    let mut reader = Reader::new(bytes);
-    while let Some((number, value)) = reader.next()? {
-        match number {
-            2 => hash = mix_bytes(0, value.bytes()?),
-            6 => kind = value.varint()?,
-            7 => start = value.fixed64()?,
-            8 => end = value.fixed64()?,
-            9 => values::key_value(value.bytes()?, DEPTH_MAX).map(drop)?,
-            15 => status(value.bytes()?, &mut code)?,
-            _ => values::field(&SPAN, number, value, DEPTH_MAX)?,
+// Tags of the usual fields: number and wire type in one byte.
+const TRACE_ID: u8 = 1 << 3 | LENGTH;
+const SPAN_ID: u8 = 2 << 3 | LENGTH;
+const PARENT_SPAN_ID: u8 = 4 << 3 | LENGTH;
+const NAME: u8 = 5 << 3 | LENGTH;
+const KIND: u8 = 6 << 3;
+const START: u8 = 7 << 3 | FIXED64;
+const END: u8 = 8 << 3 | FIXED64;
+const ATTRIBUTE: u8 = 9 << 3 | LENGTH;
+
+/// What the scan reads of a span.
+#[derive(Default)]
+struct Seen {
+    kind: u64,
+    start: u64,
+    end: u64,
+    code: u64,
+    id: u64,
+}
+
+pub(super) fn span(mut span: Reader<'_>, counts: &mut Counts) -> Result<(), Malformed> {
+    let mut seen = Seen::default();
+    while let Some(tag) = span.peek() {
+        match tag {
+            ATTRIBUTE => {
+                span.step();
+                values::attribute(span.enter()?)?;
+            }
+            TRACE_ID | PARENT_SPAN_ID => {
+                span.step();
+                span.bytes()?;
+            }
+            SPAN_ID => {
+                span.step();
+                seen.id = id(span.bytes()?);
+            }
+            NAME => {
+                span.step();
+                values::name(span.enter()?)?;
+            }
+            KIND => {
+                span.step();
+                seen.kind = span.varint()?;
+            }
+            START => {
+                span.step();
+                seen.start = span.fixed64()?;
+            }
+            END => {
+                span.step();
+                seen.end = span.fixed64()?;
+            }
+            _ => seldom(&mut span, &mut seen)?,
         }
     }
-    counts.records += 1;
-    counts.fingerprint = counts.fingerprint.wrapping_add(mix(mix(hash, start), end));
-    if kind == KIND_SERVER || kind == KIND_CONSUMER {
-        counts.requests += 1;
-        counts.errors += u64::from(code == STATUS_ERROR);
-        if start > 0 && end >= start {
-            counts.durations[bucket(end - start)] += 1;
-        }
+    seen.count(counts);
+    Ok(())
+}
+
+/// The next field, whichever it is and however its tag is written.
+fn seldom(span: &mut Reader<'_>, seen: &mut Seen) -> Result<(), Malformed> {
+    let Some((number, value)) = span.next()? else { return Ok(()) };
+    match number {
+        2 => seen.id = id(value.bytes()?),
+        6 => seen.kind = value.varint()?,
+        7 => seen.start = value.fixed64()?,
+        8 => seen.end = value.fixed64()?,
+        15 => status(value.bytes()?, &mut seen.code)?,
+        _ => values::field(&SPAN, number, value, DEPTH_MAX)?,
     }
     Ok(())
+}
+
+impl Seen {
+    #[inline]
+    fn count(&self, counts: &mut Counts) {
+        counts.records += 1;
+        let hash = mix(mix(self.id, self.start), self.end);
+        counts.fingerprint = counts.fingerprint.wrapping_add(hash);
+        if self.kind == KIND_SERVER || self.kind == KIND_CONSUMER {
+            counts.requests += 1;
+            counts.errors += u64::from(self.code == STATUS_ERROR);
+            if self.start > 0 && self.end >= self.start {
+                counts.durations[bucket(self.end - self.start)] += 1;
+            }
+        }
+    }
+}
+
+/// A span id as a number; one of another length than eight bytes still differs from its like.
+#[inline]
+fn id(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(id) if bytes.len() == 8 => u64::from_le_bytes(*id),
+        _ => mix_bytes(0, bytes),
+    }
 }
 
 fn status(bytes: &[u8], code: &mut u64) -> Result<(), Malformed> {

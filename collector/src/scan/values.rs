@@ -5,8 +5,12 @@
 //!
 //! Invariant: what a strict protobuf decoder refuses for its structure is refused here.
 
+use super::{DEPTH_MAX, plain};
 use crate::otlp::{Kind, Message, Shape};
-use crate::wire::{Malformed, Reader, Value};
+use crate::wire::{LENGTH, Malformed, Reader, Value};
+
+/// The tag of an `AnyValue` that is a text.
+const TEXT: u8 = 1 << 3 | LENGTH;
 
 /// Checks `bytes` against the table of `message`.
 pub(super) fn check(message: &'static Message, bytes: &[u8], depth: u32) -> Result<(), Malformed> {
@@ -93,6 +97,36 @@ fn check_packed(shape: Shape, bytes: &[u8]) -> Result<(), Malformed> {
 #[inline]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)
+}
+
+/// Checks a text that nothing is read of.
+#[inline]
+pub(super) fn name(name: Reader<'_>) -> Result<(), Malformed> {
+    if plain::is_text(&name) { Ok(()) } else { text(name.remaining()).map(drop) }
+}
+
+/// Checks an `AnyValue` that nothing is read of, a text as a rule.
+#[inline]
+pub(super) fn body(mut body: Reader<'_>) -> Result<(), Malformed> {
+    let whole = body.remaining();
+    if body.peek() == Some(TEXT) {
+        body.step();
+        if let Ok(text) = body.enter()
+            && body.is_empty()
+        {
+            return name(text);
+        }
+    }
+    any_value(whole, DEPTH_MAX).map(drop)
+}
+
+/// Checks a `KeyValue` that nothing is read of.
+#[inline]
+pub(super) fn attribute(attribute: Reader<'_>) -> Result<(), Malformed> {
+    if plain::is_key_value(&attribute) {
+        return Ok(());
+    }
+    key_value(attribute.remaining(), DEPTH_MAX).map(drop)
 }
 
 /// Checks a `KeyValue`; gives its key and, if its value is a text, that.
