@@ -193,8 +193,13 @@ fn resource<'a>(
             scope(reader.enter()?, record, &mut found.counts)?;
             continue;
         }
+        if reader.peek() == Some(FIRST) {
+            reader.step();
+            found.identity.read(reader.enter()?)?;
+            continue;
+        }
         match reader.next()? {
-            Some((1, value)) => found.identity.read(value.bytes()?)?,
+            Some((1, value)) => found.identity.read(Reader::new(value.bytes()?))?,
             Some((2, value)) => scope(Reader::new(value.bytes()?), record, &mut found.counts)?,
             Some((3, value)) => values::text(value.bytes()?).map(drop)?,
             _ => {}

@@ -145,6 +145,47 @@ impl<'a> Reader<'a> {
         self.left
     }
 
+    /// Steps over a peeked tag, a length of one byte and so many bytes; a reader of these. `None`
+    /// leaves everything to [`Self::step`] and [`Self::enter`].
+    #[inline(always)]
+    pub(crate) fn short(&mut self) -> Option<Self> {
+        let [_, length, inner @ ..] = self.rest else { return None };
+        let length = usize::from(*length);
+        if length >= 0x80 || length + 2 > self.left {
+            return None;
+        }
+        self.rest = inner.get(length..)?;
+        self.left -= length + 2;
+        Some(Self { rest: inner, left: length })
+    }
+
+    /// Steps over a peeked tag and gives the eight bytes after it as a number.
+    #[inline(always)]
+    pub(crate) fn tagged_fixed64(&mut self) -> Result<u64, Malformed> {
+        match self.rest.split_first_chunk::<9>() {
+            Some(([_, value @ ..], rest)) if self.left >= 9 => {
+                self.rest = rest;
+                self.left -= 9;
+                Ok(u64::from_le_bytes(*value))
+            }
+            _ => Err(Malformed::Truncated),
+        }
+    }
+
+    /// Steps over a peeked tag, a length of `N` and so many bytes; these. `None` leaves everything
+    /// to [`Self::step`] and [`Self::bytes`].
+    #[inline(always)]
+    pub(crate) fn tagged<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let [_, length, inner @ ..] = self.rest else { return None };
+        if usize::from(*length) != N || N + 2 > self.left {
+            return None;
+        }
+        let (value, rest) = inner.split_first_chunk::<N>()?;
+        self.rest = rest;
+        self.left -= N + 2;
+        Some(value)
+    }
+
     /// A length, and a reader of so many bytes.
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<Self, Malformed> {

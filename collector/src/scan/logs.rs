@@ -25,18 +25,12 @@ pub(super) fn log_record(mut record: Reader<'_>, counts: &mut Counts) -> Result<
     let length = record.len() as u64;
     while let Some(tag) = record.peek() {
         match tag {
-            ATTRIBUTE => {
-                record.step();
-                values::attribute(record.enter()?)?;
-            }
+            ATTRIBUTE => values::attribute(&mut record)?,
             BODY => {
                 record.step();
                 values::body(record.enter()?)?;
             }
-            SEVERITY_TEXT => {
-                record.step();
-                values::name(record.enter()?)?;
-            }
+            SEVERITY_TEXT => values::name(&mut record)?,
             TRACE_ID | SPAN_ID => {
                 record.step();
                 record.bytes()?;
@@ -45,14 +39,8 @@ pub(super) fn log_record(mut record: Reader<'_>, counts: &mut Counts) -> Result<
                 record.step();
                 record.varint()?;
             }
-            TIME => {
-                record.step();
-                seen.time = record.fixed64()?;
-            }
-            OBSERVED => {
-                record.step();
-                seen.observed = record.fixed64()?;
-            }
+            TIME => seen.time = record.tagged_fixed64()?,
+            OBSERVED => seen.observed = record.tagged_fixed64()?,
             _ => seldom(&mut record, &mut seen)?,
         }
     }

@@ -4,9 +4,11 @@
 
 use watchdog_core::probe::PROBE_SERVICE;
 
-use super::{DEPTH_MAX, values};
+use super::{DEPTH_MAX, plain, values};
 use crate::otlp::attributes::RESOURCE;
-use crate::wire::{Malformed, Reader};
+use crate::wire::{LENGTH, Malformed, Reader};
+
+const ATTRIBUTE: u8 = 1 << 3 | LENGTH;
 
 /// `service.*` of a resource, borrowed from the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,13 +26,21 @@ impl<'a> Identity<'a> {
     }
 
     /// Reads a `Resource`. Several in one `ResourceSpans` merge, as in every protobuf decoder.
-    pub(super) fn read(&mut self, resource: &'a [u8]) -> Result<(), Malformed> {
-        let mut reader = Reader::new(resource);
-        while let Some((number, value)) = reader.next()? {
-            if number == 1 {
-                self.attribute(value.bytes()?)?;
-            } else {
-                values::field(&RESOURCE, number, value, DEPTH_MAX)?;
+    pub(super) fn read(&mut self, mut resource: Reader<'a>) -> Result<(), Malformed> {
+        while !resource.is_empty() {
+            if resource.peek() == Some(ATTRIBUTE)
+                && let Some(attribute) = resource.short()
+            {
+                match plain::text_pair(&attribute) {
+                    Some((key, text)) => self.set(key, || std::str::from_utf8(text).ok()),
+                    None => self.attribute(attribute.remaining())?,
+                }
+                continue;
+            }
+            match resource.next()? {
+                Some((1, value)) => self.attribute(value.bytes()?)?,
+                Some((number, value)) => values::field(&RESOURCE, number, value, DEPTH_MAX)?,
+                None => {}
             }
         }
         Ok(())
@@ -38,14 +48,19 @@ impl<'a> Identity<'a> {
 
     fn attribute(&mut self, key_value: &'a [u8]) -> Result<(), Malformed> {
         let (key, text) = values::key_value(key_value, DEPTH_MAX)?;
-        let slot = match key {
-            "service.name" => &mut self.name,
-            "service.namespace" => &mut self.namespace,
-            "service.instance.id" => &mut self.instance,
-            "service.version" => &mut self.version,
-            _ => return Ok(()),
-        };
-        *slot = text.filter(|text| !text.is_empty());
+        self.set(key.as_bytes(), || text);
         Ok(())
+    }
+
+    #[inline]
+    fn set(&mut self, key: &[u8], text: impl FnOnce() -> Option<&'a str>) {
+        let slot = match key {
+            b"service.name" => &mut self.name,
+            b"service.namespace" => &mut self.namespace,
+            b"service.instance.id" => &mut self.instance,
+            b"service.version" => &mut self.version,
+            _ => return,
+        };
+        *slot = text().filter(|text| !text.is_empty());
     }
 }

@@ -37,34 +37,33 @@ pub(super) fn span(mut span: Reader<'_>, counts: &mut Counts) -> Result<(), Malf
     let mut seen = Seen::default();
     while let Some(tag) = span.peek() {
         match tag {
+            // Attributes stand together, so the branch on the tag is skipped between them.
             ATTRIBUTE => {
-                span.step();
-                values::attribute(span.enter()?)?;
+                while span.peek() == Some(ATTRIBUTE) {
+                    values::attribute(&mut span)?;
+                }
             }
-            TRACE_ID | PARENT_SPAN_ID => {
-                span.step();
-                span.bytes()?;
+            TRACE_ID => {
+                if span.tagged::<16>().is_none() {
+                    seldom(&mut span, &mut seen)?;
+                }
             }
-            SPAN_ID => {
-                span.step();
-                seen.id = id(span.bytes()?);
+            PARENT_SPAN_ID => {
+                if span.tagged::<8>().is_none() {
+                    seldom(&mut span, &mut seen)?;
+                }
             }
-            NAME => {
-                span.step();
-                values::name(span.enter()?)?;
-            }
+            SPAN_ID => match span.tagged::<8>() {
+                Some(id) => seen.id = u64::from_le_bytes(*id),
+                None => seldom(&mut span, &mut seen)?,
+            },
+            NAME => values::name(&mut span)?,
             KIND => {
                 span.step();
                 seen.kind = span.varint()?;
             }
-            START => {
-                span.step();
-                seen.start = span.fixed64()?;
-            }
-            END => {
-                span.step();
-                seen.end = span.fixed64()?;
-            }
+            START => seen.start = span.tagged_fixed64()?,
+            END => seen.end = span.tagged_fixed64()?,
             _ => seldom(&mut span, &mut seen)?,
         }
     }
@@ -73,10 +72,11 @@ pub(super) fn span(mut span: Reader<'_>, counts: &mut Counts) -> Result<(), Malf
 }
 
 /// The next field, whichever it is and however its tag is written.
+#[inline(never)]
 fn seldom(span: &mut Reader<'_>, seen: &mut Seen) -> Result<(), Malformed> {
     let Some((number, value)) = span.next()? else { return Ok(()) };
     match number {
-        2 => seen.id = id(value.bytes()?),
+        2 => seen.id = mix_bytes(0, value.bytes()?),
         6 => seen.kind = value.varint()?,
         7 => seen.start = value.fixed64()?,
         8 => seen.end = value.fixed64()?,
@@ -99,15 +99,6 @@ impl Seen {
                 counts.durations[bucket(self.end - self.start)] += 1;
             }
         }
-    }
-}
-
-/// A span id as a number; one of another length than eight bytes still differs from its like.
-#[inline]
-fn id(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(id) if bytes.len() == 8 => u64::from_le_bytes(*id),
-        _ => mix_bytes(0, bytes),
     }
 }
 

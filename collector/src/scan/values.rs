@@ -99,31 +99,45 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)
 }
 
-/// Checks a text that nothing is read of.
-#[inline]
-pub(super) fn name(name: Reader<'_>) -> Result<(), Malformed> {
-    if plain::is_text(&name) { Ok(()) } else { text(name.remaining()).map(drop) }
+/// Checks the text at a peeked tag of `message`, of which nothing is read.
+#[inline(always)]
+pub(super) fn name(message: &mut Reader<'_>) -> Result<(), Malformed> {
+    match message.short() {
+        Some(name) if plain::is_text(&name) => Ok(()),
+        Some(name) => text(name.remaining()).map(drop),
+        None => {
+            message.step();
+            text(message.bytes()?).map(drop)
+        }
+    }
 }
 
 /// Checks an `AnyValue` that nothing is read of, a text as a rule.
 #[inline]
 pub(super) fn body(mut body: Reader<'_>) -> Result<(), Malformed> {
     let whole = body.remaining();
-    if body.peek() == Some(TEXT) {
-        body.step();
-        if let Ok(text) = body.enter()
-            && body.is_empty()
-        {
-            return name(text);
-        }
+    if body.peek() == Some(TEXT) && name(&mut body).is_ok() && body.is_empty() {
+        return Ok(());
     }
     any_value(whole, DEPTH_MAX).map(drop)
 }
 
-/// Checks a `KeyValue` that nothing is read of.
-#[inline]
-pub(super) fn attribute(attribute: Reader<'_>) -> Result<(), Malformed> {
-    if plain::is_key_value(&attribute) {
+/// Checks the `KeyValue` at a peeked tag of `message`, of which nothing is read.
+#[inline(always)]
+pub(super) fn attribute(message: &mut Reader<'_>) -> Result<(), Malformed> {
+    match message.short() {
+        Some(attribute) if plain::is_text_pair(&attribute) => Ok(()),
+        Some(attribute) => other_attribute(&attribute),
+        None => {
+            message.step();
+            other_attribute(&message.enter()?)
+        }
+    }
+}
+
+#[inline(never)]
+fn other_attribute(attribute: &Reader<'_>) -> Result<(), Malformed> {
+    if plain::is_number_pair(attribute) {
         return Ok(());
     }
     key_value(attribute.remaining(), DEPTH_MAX).map(drop)
