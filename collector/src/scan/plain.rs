@@ -44,11 +44,11 @@ const fn masks() -> [[u64; WORDS]; WINDOW + 1] {
 fn is_ascii(window: &[u8; WINDOW], length: usize) -> bool {
     let mask = &MASKS[length.min(WINDOW)];
     let (words, _) = window.as_chunks::<8>();
-    let mut high = 0;
-    for (word, mask) in words.iter().zip(mask) {
-        high |= u64::from_le_bytes(*word) & mask;
-    }
-    high == 0
+    let high = |from: usize, to: usize| {
+        let pairs = words[from..to].iter().zip(&mask[from..to]);
+        pairs.fold(0, |high, (word, mask)| high | u64::from_le_bytes(*word) & mask)
+    };
+    high(0, WORDS / 2) == 0 && (length <= WINDOW / 2 || high(WORDS / 2, WORDS) == 0)
 }
 
 /// Whether `text`, the whole of a text field, is short ASCII.
@@ -117,4 +117,79 @@ pub(super) fn is_number_pair(key_value: &Reader<'_>) -> bool {
         && (at(key + 2) == VALUE)
         && (key + 4 + value == length)
         && is_ascii(window, key + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{DEPTH_MAX, values};
+    use super::*;
+
+    /// A `KeyValue` inside a request that goes on after it.
+    fn reader<'a>(request: &'a mut Vec<u8>, key_value: &[u8]) -> Reader<'a> {
+        request.push(LENGTH);
+        request.push(u8::try_from(key_value.len()).expect("short"));
+        request.extend_from_slice(key_value);
+        request.extend_from_slice(&[0x0a; 2 * WINDOW]);
+        Reader::new(request).short().expect("a short field")
+    }
+
+    fn text(key: &str, value: &str) -> Vec<u8> {
+        let length = |bytes: usize| u8::try_from(bytes).expect("short");
+        let mut bytes = vec![KEY, length(key.len())];
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.extend_from_slice(&[VALUE, length(value.len() + 2), TEXT, length(value.len())]);
+        bytes.extend_from_slice(value.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn texts_up_to_the_window_are_plain_and_longer_or_other_ones_are_not() {
+        for length in 0..=WINDOW {
+            let plain = text("key", &"v".repeat(length));
+            let is_plain = is_text_pair(&reader(&mut Vec::new(), &plain));
+            assert_eq!(is_plain, plain.len() <= WINDOW, "{length}");
+        }
+        for at in 2..20 {
+            let mut odd = text("a.key", "some value");
+            odd[at] |= 0x80;
+            assert!(!is_text_pair(&reader(&mut Vec::new(), &odd)), "high bit at {at}");
+        }
+        let alone = text("key", "value");
+        assert!(!is_text_pair(&Reader::new(&alone)), "no window at the end of a request");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// One or two changed bytes reach every comparison.
+        #[test]
+        fn what_is_plain_passes_the_general_check(
+            number in any::<bool>(),
+            key in "[ -~]{0,20}",
+            value in "[ -~]{0,40}",
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let mut bytes = text(&key, &value);
+            if number {
+                bytes.truncate(key.len() + 2);
+                bytes.extend_from_slice(&[VALUE, 3, INT, 0xc8, 0x01]);
+            }
+            for (index, byte) in changes {
+                let at = index.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let mut request = Vec::new();
+            let reader = reader(&mut request, &bytes);
+            if is_text_pair(&reader) || is_number_pair(&reader) {
+                prop_assert!(values::key_value(&bytes, DEPTH_MAX).is_ok());
+            }
+            if let Some((key, value)) = text_pair(&reader) {
+                let (general_key, general_value) = values::key_value(&bytes, DEPTH_MAX).unwrap();
+                prop_assert_eq!(key, general_key.as_bytes());
+                prop_assert_eq!(Some(value), general_value.map(str::as_bytes));
+            }
+        }
+    }
 }
