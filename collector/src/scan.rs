@@ -73,8 +73,9 @@ pub(crate) struct Found<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Resources of one request beyond the first that are kept while it is scanned; a request with more is scanned a
-/// second time when it is counted, so that memory does not grow with hostile requests.
+/// Resources of one request, beyond the first, that are kept while it is scanned; a request with
+/// more is scanned a second time when it is counted, so that memory does not grow with hostile
+/// requests.
 const FOUND_MAX: usize = 256;
 
 /// A request that is well formed, and what is in it.
