@@ -3,6 +3,7 @@
 //! Invariant: `Config::default()` is a good configuration, and an unknown key is an error.
 
 mod exporter;
+mod secret;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::cors;
 
-pub use exporter::{Compression, ExporterConfig, Protocol};
+pub use exporter::{Compression, ExporterConfig, Protocol, TlsConfig};
+pub use secret::{EnvSource, FileSource, HeaderSource};
 
 const MIB: usize = 1_024 * 1_024;
 const GIB: usize = 1_024 * MIB;
@@ -117,7 +119,7 @@ mod tests {
         bad.timeout_ms = 0;
         bad.concurrency = 0;
         bad.queue_bytes = 1;
-        bad.headers.insert("a b".to_owned(), String::new());
+        bad.headers.insert("a b".to_owned(), "".into());
         let config = Config {
             cors_origins: vec!["shop.example".to_owned()],
             memory_bytes: 1,

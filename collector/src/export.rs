@@ -9,11 +9,14 @@
 
 mod attempt;
 mod client;
+mod files;
+mod headers;
 mod pause;
 mod queue;
 mod send;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

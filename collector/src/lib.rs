@@ -48,7 +48,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::Boot;
 
-pub use config::{Compression, Config, ExporterConfig, Protocol};
+pub use config::{
+    Compression, Config, EnvSource, ExporterConfig, FileSource, HeaderSource, Protocol, TlsConfig,
+};
 
 /// Where the watchdog listens for beats; asked again for every beat. `None`: no watchdog is known.
 pub type BeatTarget = Arc<dyn Fn() -> Option<SocketAddr> + Send + Sync>;

@@ -3,18 +3,21 @@
 //! Invariant: what passes [`ExporterConfig::mistakes`] can be run.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::MIB;
+use super::secret::HeaderSource;
 
 /// One backend, `[[collector.exporter]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExporterConfig {
-    /// Base URL, as `http://127.0.0.1:4319`. HTTP appends `/v1/traces` and so on to its path.
+    /// Base URL, as `https://otlp.example:4318`; `http` is in the clear. Over HTTP `/v1/traces`
+    /// and so on are appended to its path.
     pub endpoint: String,
     #[serde(default)]
     pub protocol: Protocol,
@@ -22,7 +25,10 @@ pub struct ExporterConfig {
     pub compression: Compression,
     /// Sent with every request, for example an API key.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, HeaderSource>,
+    /// How an `https` endpoint is trusted, and who we are to it.
+    #[serde(default)]
+    pub tls: TlsConfig,
     /// One attempt takes at most this long.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
@@ -62,12 +68,26 @@ impl ExporterConfig {
             protocol,
             compression: Compression::default(),
             headers: BTreeMap::new(),
+            tls: TlsConfig::default(),
             timeout_ms: default_timeout_ms(),
             retry_for_ms: default_retry_for_ms(),
             queue_bytes: default_queue_bytes(),
             concurrency: default_concurrency(),
         }
     }
+}
+
+/// `tls` of a backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate authorities that the backend is trusted by, in PEM; unset: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate chain and its key in PEM, for a backend that asks who we are.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// The name in the backend's certificate, if it is not the host of the endpoint.
+    pub server_name: Option<String>,
 }
 
 /// How to speak to a backend.
@@ -97,8 +117,9 @@ impl ExporterConfig {
         if let Err(text) = self.base() {
             mistakes.push(("exporter.endpoint", text));
         }
-        if let Err(text) = self.header_map() {
-            mistakes.push(("exporter.headers", text));
+        mistakes.extend(self.header_mistakes().map(|text| ("exporter.headers", text)));
+        if let Some(text) = self.tls_mistake() {
+            mistakes.push(("exporter.tls", text));
         }
         if self.timeout_ms == 0 {
             mistakes.push(("exporter.timeout_ms", "0 would fail every attempt".to_owned()));
@@ -124,24 +145,36 @@ impl ExporterConfig {
         let uri: Uri =
             endpoint.parse().map_err(|error| format!("`{endpoint}` is not a URL: {error}"))?;
         match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(_)) if uri.query().is_none() => Ok(uri),
-            (Some("https"), _) => Err(format!(
-                "`{endpoint}`: TLS is not supported; forward to a local proxy that adds it"
-            )),
+            (Some("http" | "https"), Some(_)) if uri.query().is_none() => Ok(uri),
             _ => Err(format!("`{endpoint}` is not of the form http://HOST:PORT[/PATH]")),
         }
     }
 
-    /// The extra headers, checked.
-    pub(crate) fn header_map(&self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-        let parse = |(name, value): (&String, &String)| {
-            let parsed =
-                HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a header name"))?;
-            let mut value = HeaderValue::try_from(value)
-                .map_err(|_| format!("the value of `{name}` is not a header value"))?;
-            value.set_sensitive(true);
-            Ok((parsed, value))
-        };
-        self.headers.iter().map(parse).collect()
+    fn header_mistakes(&self) -> impl Iterator<Item = String> {
+        self.headers.iter().filter_map(|(name, source)| {
+            if HeaderName::try_from(name).is_err() {
+                return Some(format!("`{name}` is not a header name"));
+            }
+            match source {
+                HeaderSource::Text(text) if HeaderValue::try_from(text).is_err() => {
+                    Some(format!("the value of `{name}` is not a header value"))
+                }
+                HeaderSource::Text(_) | HeaderSource::File(_) | HeaderSource::Env(_) => {
+                    source.mistake().map(|text| format!("`{name}` {text}"))
+                }
+            }
+        })
+    }
+
+    fn tls_mistake(&self) -> Option<String> {
+        let tls = &self.tls;
+        if tls != &TlsConfig::default() && self.endpoint.starts_with("http://") {
+            return Some(format!("`{}` is in the clear; write https://", self.endpoint));
+        }
+        match (&tls.cert_file, &tls.key_file) {
+            (Some(_), None) => Some("cert_file needs a key_file".to_owned()),
+            (None, Some(_)) => Some("key_file needs a cert_file".to_owned()),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
     }
 }

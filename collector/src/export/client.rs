@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, TE, USER_AGENT};
@@ -19,6 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::attempt::{self, Answer, Failure, Outcome};
+use super::headers::Headers;
+use super::tls::Connector;
 use crate::arrival::Payload;
 use crate::config::{Compression, ExporterConfig, Protocol};
 use crate::kind::Kind;
@@ -27,29 +30,48 @@ use crate::receive::paths;
 /// Bytes of an answer that are read; OTLP allows 4 MiB.
 const ANSWER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before it is asked whether its peer is there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long a connection waits to be used again; shorter than servers and their proxies wait, so
+/// that a request seldom meets a connection that closes.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
 /// A backend that can be asked; clones share its connections.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    http: legacy::Client<HttpConnector, Chunks>,
+    http: legacy::Client<Connector, Chunks>,
     base: Uri,
     protocol: Protocol,
     compression: Compression,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Arc<Headers>,
 }
 
 impl Client {
     pub(super) fn new(config: &ExporterConfig) -> Result<Self, String> {
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout.min(CONNECT_TIMEOUT_MAX)));
+        tcp.set_keepalive(Some(KEEPALIVE));
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+        builder.pool_idle_timeout(IDLE_MAX).pool_max_idle_per_host(config.concurrency);
         if config.protocol == Protocol::Grpc {
+            // An attempt that times out leaves its connection to the next one. If the peer is gone
+            // that one would time out as well, so a request that is not answered soon asks whether
+            // anyone is there. An idle connection does not: gRPC servers close on idle pings.
+            let patience = (timeout / 2).min(KEEPALIVE);
             builder.http2_only(true);
+            builder.http2_keep_alive_interval(patience).http2_keep_alive_timeout(patience);
         }
         Ok(Self {
-            http: builder.build_http(),
+            http: builder.build(Connector::new(config, tcp)?),
             base: config.base()?,
             protocol: config.protocol,
             compression: config.compression,
-            headers: config.header_map()?,
+            headers: Arc::new(Headers::new(config)?),
         })
     }
 
@@ -64,7 +86,10 @@ impl Client {
 
     /// Sends `body` once.
     pub(super) async fn attempt(&self, kind: Kind, body: Bytes) -> Result<Outcome, Failure> {
-        let request = self.request(kind, body);
+        let mut request = self.request(kind, body);
+        for (name, value) in self.headers.now().await.iter() {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
         let later = |why: String| Failure::Later { why, after: None };
         let response = self.http.request(request).await.map_err(|error| later(chain(&error)))?;
         let (head, body) = response.into_parts();
@@ -107,9 +132,6 @@ impl Client {
         *request.method_mut() = Method::POST;
         let agent = concat!("holdpoint-collector/", env!("CARGO_PKG_VERSION"));
         set(&mut request, USER_AGENT, agent);
-        for (name, value) in &self.headers {
-            request.headers_mut().insert(name.clone(), value.clone());
-        }
         request
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use collector::{Compression, Config, ExporterConfig, Protocol};
+use collector::{Compression, Config, ExporterConfig, FileSource, HeaderSource, Protocol};
 use prost::Message;
 
-use crate::rig::{JSON, PROTOBUF, Script, backend, forwarding_to, gzip, on_free_ports, start};
+use crate::rig::{Got, JSON, PROTOBUF, Script, backend, forwarding_to, gzip, on_free_ports, start};
 use crate::samples;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -18,7 +18,7 @@ fn http(endpoint: String) -> ExporterConfig {
 async fn bytes_reach_an_http_backend_as_they_came() {
     let backend = backend(Vec::new()).await;
     let mut exporter = http(format!("{}/otlp/", backend.endpoint()));
-    exporter.headers.insert("x-key".to_owned(), "secret".to_owned());
+    exporter.headers.insert("x-key".to_owned(), "secret".into());
     let rig = forwarding_to(&exporter).await;
     // A field that no version of OTLP has must come through as well.
     let body =
@@ -247,5 +247,46 @@ async fn with_two_backends_a_record_is_forwarded_when_both_have_it() {
     assert_eq!(one[0].body, two[0].body);
     let flow = rig.page(0, 0).await.flow;
     assert_eq!((flow.queued, flow.forwarded, flow.dropped), (1, 0, 0));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_a_file_is_sent_and_read_again_when_it_changes() {
+    let backend = backend(Vec::new()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "Bearer one\n").expect("written");
+    let mut exporter = http(backend.endpoint());
+    let source = HeaderSource::File(FileSource { file: file.clone() });
+    exporter.headers.insert("authorization".to_owned(), source);
+    let rig = forwarding_to(&exporter).await;
+    let send = || rig.traces(samples::spans("shop", 1, 0).encode_to_vec());
+    send().await;
+    assert_eq!(backend.got_when(1).await[0].headers["authorization"], "Bearer one");
+    std::fs::write(&file, "Bearer second\n").expect("written");
+    let is_new = |got: &Got| got.headers["authorization"] == "Bearer second";
+    while !backend.got().last().is_some_and(is_new) {
+        let sent = backend.got().len();
+        send().await;
+        backend.got_when(sent + 1).await;
+    }
+    std::fs::remove_file(&file).expect("removed");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1_200) {
+        let sent = backend.got().len();
+        send().await;
+        assert!(is_new(&backend.got_when(sent + 1).await[sent]), "the last value stays");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let endless = Script::Status(200, Vec::new(), vec![0; 4 * 1_024 * 1_024 + 1]);
+    let backend = backend(vec![endless]).await;
+    let rig = forwarding_to(&http(backend.endpoint())).await;
+    rig.traces(samples::spans("shop", 1, 0).encode_to_vec()).await;
+    rig.page_when(|page| page.flow.forwarded == 1).await;
+    assert_eq!(rig.metric("holdpoint_collector_failed_attempts_total").await, Some(1.0));
     rig.stop().await;
 }

@@ -12,3 +12,4 @@ mod rig;
 mod samples;
 mod sdk;
 mod tally;
+mod tls;

@@ -128,6 +128,16 @@ impl Rig {
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next().expect("a value").parse().ok()
     }
+
+    /// Waits until `holds` of the value of the metrics line that starts with `name`.
+    pub async fn metric_when(&self, name: &str, holds: impl Fn(f64) -> bool) {
+        let waiting = async {
+            while !self.metric(name).await.is_some_and(&holds) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the metric comes to be so");
+    }
 }
 
 /// One request on a connection of its own.
@@ -162,8 +172,8 @@ pub struct Got {
 /// A backend for HTTP and gRPC that takes everything once its script is played.
 pub struct Backend {
     pub address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
-    _stop: tokio_util::sync::DropGuard,
+    pub got: Arc<Mutex<Vec<Got>>>,
+    pub _stop: tokio_util::sync::DropGuard,
 }
 
 pub async fn backend(script: Vec<Script>) -> Backend {
@@ -181,7 +191,7 @@ pub async fn backend(script: Vec<Script>) -> Backend {
     Backend { address, got, _stop: stop.drop_guard() }
 }
 
-async fn play(
+pub async fn play(
     request: Request<Incoming>,
     got: Arc<Mutex<Vec<Got>>>,
     script: Arc<Mutex<VecDeque<Script>>>,
