@@ -8,6 +8,7 @@
 //! delivered or as dropped for a reason.
 
 mod attempt;
+mod breaker;
 mod client;
 mod files;
 mod headers;
@@ -31,6 +32,7 @@ use crate::parcel::Parcel;
 use crate::refusal::Refusal;
 use client::Client;
 
+pub(crate) use breaker::Doing;
 pub(crate) use queue::{DropReason, Item, Share};
 
 /// How often an exporter's task shows that it turns.

@@ -3,6 +3,7 @@
 //! Invariant: label values are enums, or backends from the configuration; nothing that a client
 //! sends becomes a label.
 
+mod breaker;
 mod health;
 
 use std::fmt::Error;
@@ -25,6 +26,7 @@ use crate::kind::Kind;
 use crate::refusal::Refusal;
 use crate::tally::Size;
 
+pub(crate) use breaker::BreakerMetrics;
 pub(crate) use health::Health;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +91,7 @@ pub(crate) struct Metrics {
     dropped: Family<Dropped, Counter>,
     failed_attempts: Family<OfExporter, Counter>,
     queued_bytes: Family<OfExporter, Gauge>,
+    breakers: breaker::Breakers,
     queued_records: Gauge,
     memory_bytes: Gauge,
     rows: Gauge,
@@ -124,6 +127,7 @@ impl Metrics {
             dropped: Family::default(),
             failed_attempts: Family::default(),
             queued_bytes: Family::default(),
+            breakers: breaker::Breakers::default(),
             queued_records: Gauge::default(),
             memory_bytes: Gauge::default(),
             rows: Gauge::default(),
@@ -162,6 +166,7 @@ impl Metrics {
             "Bytes that wait for a backend",
             self.queued_bytes.clone(),
         );
+        self.breakers.register(registry);
         registry.register(
             "queued_records",
             "Records on their way to the far tap",
@@ -224,6 +229,7 @@ impl Metrics {
             dropped: DropReason::ALL.map(dropped),
             failed_attempts: self.failed_attempts.get_or_create(&of()).clone(),
             queued_bytes: self.queued_bytes.get_or_create(&of()).clone(),
+            breaker: self.breakers.of(&exporter),
             health: Health::default(),
         })
     }
@@ -249,6 +255,7 @@ pub(crate) struct ExporterMetrics {
     dropped: [PerSignal; DropReason::ALL.len()],
     failed_attempts: Counter,
     queued_bytes: Gauge,
+    pub(crate) breaker: BreakerMetrics,
     pub(crate) health: Health,
 }
 

@@ -41,6 +41,14 @@ pub struct ExporterConfig {
     /// Requests to the backend at a time.
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
+    /// Failed attempts in a row after which the backend is left in peace and asked again by one
+    /// request at a time; 0 is never.
+    #[serde(default = "default_breaker_failures")]
+    pub breaker_failures: u32,
+    /// The longest rest between two such requests, and so about the longest time that a backend
+    /// is back without being noticed.
+    #[serde(default = "default_breaker_rest_ms")]
+    pub breaker_rest_ms: u64,
 }
 
 const fn default_timeout_ms() -> u64 {
@@ -59,6 +67,14 @@ const fn default_concurrency() -> usize {
     4
 }
 
+const fn default_breaker_failures() -> u32 {
+    5
+}
+
+const fn default_breaker_rest_ms() -> u64 {
+    1_000
+}
+
 impl ExporterConfig {
     /// An exporter with all defaults.
     #[must_use]
@@ -73,6 +89,8 @@ impl ExporterConfig {
             retry_for_ms: default_retry_for_ms(),
             queue_bytes: default_queue_bytes(),
             concurrency: default_concurrency(),
+            breaker_failures: default_breaker_failures(),
+            breaker_rest_ms: default_breaker_rest_ms(),
         }
     }
 }
@@ -127,6 +145,10 @@ impl ExporterConfig {
         if !(1..=256).contains(&self.concurrency) {
             let text = format!("{} is not between 1 and 256", self.concurrency);
             mistakes.push(("exporter.concurrency", text));
+        }
+        if !(10..=600_000).contains(&self.breaker_rest_ms) {
+            let text = format!("{} is not between 10 and 600000", self.breaker_rest_ms);
+            mistakes.push(("exporter.breaker_rest_ms", text));
         }
         if self.queue_bytes < max_request_bytes {
             let text = format!(

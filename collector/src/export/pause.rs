@@ -1,13 +1,16 @@
 //! The pauses between attempts.
 //!
-//! They grow by half from half a second to half a minute, and spread by up to their half, so that
-//! a backend that comes back is not met by all its clients at once. What the backend asks for is
-//! waited for, but not beyond [`ASKED_MS_MAX`]: a wrong date must not silence an exporter.
+//! Their limit grows by half from half a second to half a minute, and each is drawn evenly from
+//! nothing to the limit ("full jitter"), so that a backend that comes back is not met by all its
+//! clients at once. What the backend asks for is waited for, but not beyond [`ASKED_MS_MAX`]: a
+//! wrong date must not silence an exporter.
+//!
+//! Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 
 const FIRST_MS: u64 = 500;
 const MOST_MS: u64 = 30_000;
 /// The longest wait that a backend can ask for.
-const ASKED_MS_MAX: u64 = 120_000;
+pub(super) const ASKED_MS_MAX: u64 = 120_000;
 
 /// The pauses of one request.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ impl Pauses {
     pub(super) fn next(&mut self, asked_ms: Option<u64>, jitter: impl FnOnce(u64) -> u64) -> u64 {
         let pause_ms = self.next_ms;
         self.next_ms = (pause_ms * 3 / 2).min(MOST_MS);
-        let spread_ms = pause_ms / 2 + jitter(pause_ms - pause_ms / 2);
+        let spread_ms = jitter(pause_ms);
         asked_ms
             .map_or(spread_ms, |asked| asked.min(ASKED_MS_MAX).saturating_add(jitter_of(spread_ms)))
     }
@@ -46,7 +49,7 @@ mod tests {
         let most: Vec<_> = (0..14).map(|_| pauses.next(None, |below| below)).collect();
         assert_eq!(most[..3], [500, 750, 1_125]);
         assert_eq!(most[13], MOST_MS);
-        assert_eq!(Pauses::new().next(None, |_| 0), FIRST_MS / 2);
+        assert_eq!(Pauses::new().next(None, |_| 0), 0);
     }
 
     #[test]

@@ -5,13 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use watchdog_core::pulse::Pulse;
+use watchdog_core::tick::Tick;
 
 use super::attempt::{Failure, Outcome};
+use super::breaker::{Breaker, Doing, Turn};
 use super::client::Client;
 use super::pause::Pauses;
 use super::queue::{DropReason, Item};
@@ -21,26 +24,33 @@ use crate::driver;
 use crate::kind::Kind;
 use crate::metrics::ExporterMetrics;
 
+/// What the attempts of one exporter share.
+#[derive(Debug)]
+struct Sender {
+    client: Client,
+    config: ExporterConfig,
+    metrics: Arc<ExporterMetrics>,
+    breaker: Breaker,
+}
+
 impl Exporter {
     /// Sends until `stop`, and then what is still queued. Dropping the future drops, and counts,
     /// what is left.
-    pub(crate) async fn run(mut self, who: u8, pulse: Arc<Pulse>, stop: CancellationToken) {
+    pub(crate) async fn run(self, who: u8, pulse: Arc<Pulse>, stop: CancellationToken) {
+        let Self { config, metrics, client, mut queue } = self;
+        let breaker = Breaker::new(config.breaker_failures, config.breaker_rest_ms);
+        let sender = Arc::new(Sender { client, config, metrics, breaker });
         let mut sending = FuturesUnordered::new();
         let mut turn = tokio::time::interval(TURN);
         let mut open = true;
         while open || !sending.is_empty() {
-            let has_room = sending.len() < self.config.concurrency;
+            let has_room = sending.len() < sender.width();
             tokio::select! {
                 _ = turn.tick() => pulse.check_in(who, driver::now()),
-                () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+                () = stop.cancelled(), if !queue.is_closed() => queue.close(),
                 Some(()) = sending.next() => {}
-                item = self.queue.recv(), if open && has_room => match item {
-                    Some(item) => sending.push(deliver(
-                        self.client.clone(),
-                        self.config.clone(),
-                        Arc::clone(&self.metrics),
-                        item,
-                    )),
+                item = queue.recv(), if open && has_room => match item {
+                    Some(item) => sending.push(Arc::clone(&sender).deliver(item)),
                     None => open = false,
                 },
             }
@@ -48,62 +58,107 @@ impl Exporter {
     }
 }
 
-/// Tries until the backend took `item`, refused it for good, or the time is up.
-///
-/// Each share ends in exactly one of `delivered` and `dropped`.
-async fn deliver(
-    client: Client,
-    config: ExporterConfig,
-    metrics: Arc<ExporterMetrics>,
-    item: Item,
-) {
-    let Item { payload, share, held: _held } = item;
-    let give_up = driver::now().plus_ms(config.retry_for_ms);
-    let mut pauses = Pauses::new();
-    let Ok(body) = client.body(payload).await else {
-        // Only a blocking thread that the stop ended gives no body.
-        return share.dropped(DropReason::Stopped);
-    };
-    loop {
-        let attempt = client.attempt(share.parcel().kind, body.clone());
-        let timeout = Duration::from_millis(config.timeout_ms);
-        let outcome = match tokio::time::timeout(timeout, attempt).await {
+impl Sender {
+    /// Items to work on at a time. While the backend does not answer, one is enough to probe it.
+    fn width(&self) -> usize {
+        match self.breaker.doing() {
+            Doing::Passing => self.config.concurrency,
+            Doing::Resting | Doing::Probing => 1,
+        }
+    }
+
+    /// Tries until the backend took `item`, refused it for good, or the time is up.
+    ///
+    /// Each share ends in exactly one of `delivered` and `dropped`.
+    async fn deliver(self: Arc<Self>, item: Item) {
+        let Item { payload, share, held: _held } = item;
+        let give_up = driver::now().plus_ms(self.config.retry_for_ms);
+        let mut pauses = Pauses::new();
+        let Ok(body) = self.client.body(payload).await else {
+            // Only a blocking thread that the stop ended gives no body.
+            return share.dropped(DropReason::Stopped);
+        };
+        loop {
+            let left = Duration::from_millis(give_up.since_ms(driver::now()));
+            let Ok(turn) = tokio::time::timeout(left, self.breaker.turn()).await else {
+                return share.dropped(DropReason::Expired);
+            };
+            match self.attempt(turn, share.parcel().kind, &body).await {
+                Ok(Outcome { rejected, message }) => {
+                    if rejected > 0 {
+                        // Counted as dropped; a line for each would flood the log.
+                        let endpoint = &self.config.endpoint;
+                        debug!(endpoint, rejected, message, "partly rejected");
+                    }
+                    return share.delivered(rejected);
+                }
+                Err(Failure::Never { .. }) => return share.dropped(DropReason::Rejected),
+                Err(Failure::Later { after, .. }) => {
+                    let pause_ms = pauses.next(after, driver::jitter);
+                    if !self.pause(pause_ms, after.is_some(), give_up).await {
+                        return share.dropped(DropReason::Expired);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for `pause_ms` before the next turn is asked for; whether there is time for it. A
+    /// breaker that tripped does the waiting, unless the backend asked this request for a pause.
+    async fn pause(&self, pause_ms: u64, was_asked_for: bool, give_up: Tick) -> bool {
+        let now = driver::now();
+        if self.breaker.doing() != Doing::Passing && !was_asked_for {
+            return now < give_up;
+        }
+        if now.plus_ms(pause_ms) > give_up {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        true
+    }
+
+    /// Sends `body` once, and tells the breaker, the health and the log how that went.
+    async fn attempt(&self, turn: Turn, kind: Kind, body: &Bytes) -> Result<Outcome, Failure> {
+        self.metrics.breaker.is(self.breaker.doing());
+        let timeout_ms = self.config.timeout_ms;
+        let (was_probe, patience_ms) = match turn {
+            Turn::Probe { patience_ms } => (true, patience_ms.unwrap_or(timeout_ms)),
+            Turn::Go | Turn::Wait { .. } => (false, timeout_ms),
+        };
+        let patience = Duration::from_millis(patience_ms.min(timeout_ms));
+        let start = driver::now();
+        let attempt = self.client.attempt(kind, body.clone());
+        let outcome = match tokio::time::timeout(patience, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Later { why: "no answer in time".to_owned(), after: None }),
         };
-        match outcome {
-            Ok(Outcome { rejected, message }) => {
-                if metrics.health.works() {
-                    info!(endpoint = config.endpoint, "the backend takes telemetry again");
+        let now = driver::now();
+        let endpoint = &self.config.endpoint;
+        match &outcome {
+            Ok(_) => {
+                self.breaker.answered(now.since_ms(start));
+                if self.metrics.health.works() {
+                    info!(endpoint, "the backend takes telemetry again");
                 }
-                if rejected > 0 {
-                    // Counted as dropped; a line for each would flood the log.
-                    debug!(endpoint = config.endpoint, rejected, message, "partly rejected");
-                }
-                return share.delivered(rejected);
             }
             Err(Failure::Never { why }) => {
+                self.breaker.answered(now.since_ms(start));
                 // A backend may well not know profiles; that says nothing about its health.
-                let is_telling = share.parcel().kind != Kind::Profiles;
-                if is_telling && metrics.health.fails(driver::now(), &why) {
-                    warn!(
-                        endpoint = config.endpoint,
-                        why, "the backend refuses telemetry for good"
-                    );
+                if kind != Kind::Profiles && self.metrics.health.fails(now, why) {
+                    warn!(endpoint, why, "the backend refuses telemetry for good");
                 }
-                return share.dropped(DropReason::Rejected);
             }
             Err(Failure::Later { why, after }) => {
-                metrics.failed_attempt();
-                if metrics.health.fails(driver::now(), &why) {
-                    warn!(endpoint = config.endpoint, why, "cannot deliver; trying again");
+                self.metrics.failed_attempt();
+                if self.metrics.health.fails(now, why) {
+                    warn!(endpoint, why, "cannot deliver; trying again");
                 }
-                let pause_ms = pauses.next(after, driver::jitter);
-                if driver::now().plus_ms(pause_ms) > give_up {
-                    return share.dropped(DropReason::Expired);
+                if self.breaker.failed(was_probe, *after) {
+                    self.metrics.breaker.trips();
                 }
-                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
             }
         }
+        self.metrics.breaker.is(self.breaker.doing());
+        outcome
     }
 }

@@ -13,3 +13,4 @@ mod samples;
 mod sdk;
 mod tally;
 mod tls;
+mod trouble;

@@ -179,6 +179,11 @@ pub struct Backend {
 pub async fn backend(script: Vec<Script>) -> Backend {
     let listener =
         front_door::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
+    backend_at(listener, script)
+}
+
+/// The same at a port that is bound already.
+pub fn backend_at(listener: tokio::net::TcpListener, script: Vec<Script>) -> Backend {
     let address = listener.local_addr().expect("bound");
     let got = Arc::new(Mutex::new(Vec::new()));
     let script = Arc::new(Mutex::new(VecDeque::from(script)));
