@@ -15,15 +15,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver;
 use crate::metrics::Moment;
 use crate::pipeline::Pipeline;
+use crate::reload::Standing;
+use crate::rounds::Rounds;
 
 /// An exporter that has failed for this long makes the collector ill.
 const FAILING_MS_MAX: u64 = 15_000;
+/// Without a complete round for this long the collector hangs.
+const STILL_MS_MAX: u64 = 1_000;
 /// The longest wait of a poll.
 const WAIT_MS_MAX: u64 = 30_000;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,11 +36,19 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// What the admin port shows.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) pipeline: watch::Receiver<Arc<Pipeline>>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) rounds: Arc<Rounds>,
     /// The OTLP ports stop taking requests.
     pub(crate) stopping: CancellationToken,
     /// The admin port itself stops.
     pub(crate) closing: CancellationToken,
+}
+
+impl Admin {
+    fn pipeline(&self) -> Arc<Pipeline> {
+        Arc::clone(&self.pipeline.borrow())
+    }
 }
 
 pub(crate) fn router(admin: Admin) -> Router {
@@ -44,21 +57,26 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/tally", get(tally))
+        .route("/v1/config", get(config))
         .fallback(not_found)
         .with_state(Arc::new(admin))
 }
 
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
     let now = driver::now();
-    let troubles: Vec<_> = admin
-        .pipeline
+    let pipeline = admin.pipeline();
+    let mut troubles: Vec<_> = pipeline
         .exporters
         .queued_bytes()
         .filter_map(|(exporter, _)| exporter.health.trouble(now))
         .filter(|(failing_ms, _)| *failing_ms > FAILING_MS_MAX)
         .map(|(failing_ms, why)| format!("an exporter has failed for {failing_ms} ms: {why}"))
         .collect();
-    state(troubles)
+    let still_ms = now.since_ms(admin.rounds.complete_at());
+    if still_ms > STILL_MS_MAX {
+        troubles.push(format!("what carries telemetry has not turned for {still_ms} ms"));
+    }
+    state(troubles, None)
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
@@ -66,22 +84,28 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     if admin.stopping.is_cancelled() {
         troubles.push("the collector is stopping".to_owned());
     }
-    if admin.pipeline.exporters.is_full() {
+    if admin.pipeline().exporters.is_full() {
         troubles.push("the queue to a backend is full".to_owned());
     }
-    state(troubles)
+    let config = json!(admin.standing.show());
+    state(troubles, Some(config))
 }
 
-fn state(troubles: Vec<String>) -> Response {
-    if troubles.is_empty() {
-        return Json(json!({ "status": "ok" })).into_response();
+fn state(troubles: Vec<String>, config: Option<Value>) -> Response {
+    let status = if troubles.is_empty() { "ok" } else { "failing" };
+    let mut body = json!({ "status": status });
+    if let Some(config) = config {
+        body["config"] = config;
     }
-    let body = json!({ "status": "failing", "reasons": troubles });
+    if troubles.is_empty() {
+        return Json(body).into_response();
+    }
+    body["reasons"] = json!(troubles);
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let pipeline = &admin.pipeline;
+    let pipeline = admin.pipeline();
     for (exporter, bytes) in pipeline.exporters.queued_bytes() {
         exporter.set_queued_bytes(bytes);
     }
@@ -115,7 +139,7 @@ async fn tally(
             return error(StatusCode::BAD_REQUEST, "bad_query", &rejection.body_text(), hint);
         }
     };
-    let tally = &admin.pipeline.tally;
+    let tally = Arc::clone(&admin.pipeline().tally);
     let wait = Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
     tokio::select! {
         () = tally.changed_after(after, wait) => {}
@@ -124,9 +148,13 @@ async fn tally(
     Json(tally.page(after, driver::now())).into_response()
 }
 
+async fn config(State(admin): State<Arc<Admin>>) -> Response {
+    Json(admin.standing.show()).into_response()
+}
+
 async fn not_found(uri: Uri) -> Response {
     let text = format!("no such path: {}", uri.path());
-    let hint = "this is the admin port: /healthz, /readyz, /metrics and /v1/tally";
+    let hint = "this is the admin port: /healthz, /readyz, /metrics, /v1/tally and /v1/config";
     error(StatusCode::NOT_FOUND, "not_found", &text, hint)
 }
 

@@ -3,10 +3,11 @@
 //! Invariant: the bytes of a protobuf request are never written to; what an exporter sends is what
 //! the client sent, or its gzip opened or closed.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::gunzip::{claimed_bytes, gunzip, unzlib};
@@ -140,7 +141,15 @@ pub(crate) struct Payload {
 impl Payload {
     /// The bytes without compression.
     pub(crate) fn plain(&self) -> Bytes {
-        self.plain.clone().expect("the plain form is kept if any exporter wants it")
+        if let Some(plain) = &self.plain {
+            return plain.clone();
+        }
+        // Only settings that changed after it was queued ask for a form that was not kept.
+        let gzip = self.gzip.as_ref().expect("one of the two forms is there");
+        let mut plain = Vec::new();
+        let read = MultiGzDecoder::new(&**gzip).read_to_end(&mut plain);
+        read.expect("it was opened before, within the limit");
+        Bytes::from(plain)
     }
 
     /// Whether [`Self::gzip`] is quick enough for a worker of the runtime.

@@ -2,8 +2,8 @@
 //!
 //! A plain thread sends it, with a socket of its own and nothing of the runtime, so that a hung
 //! runtime is heard of instead of not heard. Its token moves only when everything that carries
-//! telemetry has turned since the beat before: the pipeline's runtime (through the lock of the
-//! tally) and every exporter's task.
+//! telemetry has turned since the beat before ([`Rounds`]): the pipeline's runtime (through the
+//! lock of the tally) and every exporter's task.
 //!
 //! Invariant: the thread never waits for the runtime, and the token never moves without it.
 
@@ -15,37 +15,30 @@ use std::time::Duration;
 use tracing::debug;
 use watchdog_core::beat::{BeatBody, BeatDatagram, Token};
 use watchdog_core::names::{Boot, Instance, Revision, Service};
-use watchdog_core::pulse::Pulse;
 
 use crate::BeatTarget;
 use crate::driver;
 use crate::metrics::Metrics;
+use crate::rounds::{Rounds, Turns};
 use crate::tally::Tally;
 
 /// How often a beat is sent.
 const EVERY: Duration = Duration::from_millis(100);
-/// How often the runtime shows that it turns.
-const TURN: Duration = Duration::from_millis(20);
-/// The bit of the pipeline's runtime in the pulse; exporters have those after it.
-const PIPELINE: u8 = 0;
 
 /// What the beat thread needs.
 pub(crate) struct Beater {
     pub(crate) target: BeatTarget,
     pub(crate) boot: Boot,
-    pub(crate) pulse: Arc<Pulse>,
-    /// How many check in at the pulse.
-    pub(crate) workers: u8,
+    pub(crate) rounds: Arc<Rounds>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Checks in for the pipeline's runtime, for ever.
-pub(crate) async fn turn(pulse: Arc<Pulse>, tally: Arc<Tally>) {
-    let mut turn = tokio::time::interval(TURN);
+pub(crate) async fn turn(mut turns: Turns, tally: Arc<Tally>) {
     loop {
-        turn.tick().await;
+        turns.asked().await;
         tally.touch();
-        pulse.check_in(PIPELINE, driver::now());
+        turns.check_in();
     }
 }
 
@@ -60,14 +53,11 @@ impl Beater {
                 Err(RecvTimeoutError::Timeout) => false,
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             };
-            let mut look = self.pulse.look();
-            look.checked_in |= turned;
-            if look.all_of(self.workers) {
-                token += 1;
-                turned = 0;
-            } else {
-                turned = look.checked_in;
+            match self.rounds.look(turned, driver::now()) {
+                None => (token, turned) = (token + 1, 0),
+                Some(so_far) => turned = so_far,
             }
+            self.rounds.ask();
             let [requests, errors] = self.metrics.drain_work();
             let body = &mut datagram.body;
             body.seq += 1;

@@ -20,6 +20,11 @@ pub(crate) fn unix_time() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the system clock is after 1970")
 }
 
+/// Milliseconds since 1970, for people and other programs to read.
+pub(crate) fn unix_ms() -> u64 {
+    u64::try_from(unix_time().as_millis()).expect("the year is before 584 000 000")
+}
+
 /// A number that other processes do not draw at the same time, in `0..=below`.
 ///
 /// Retries spread by it; nothing secret does. Without entropy the middle is as good as any.

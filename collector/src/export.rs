@@ -20,23 +20,20 @@ mod tests;
 mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::arrival::Content;
-use crate::config::{Compression, ExporterConfig};
+use crate::config::{Compression, ExporterConfig, TlsConfig};
 use crate::memory::{Budget, Held};
 use crate::metrics::ExporterMetrics;
 use crate::parcel::Parcel;
 use crate::refusal::Refusal;
+use breaker::Breaker;
 use client::Client;
 
 pub(crate) use breaker::Doing;
 pub(crate) use queue::{DropReason, Item, Share};
-
-/// How often an exporter's task shows that it turns.
-pub(crate) const TURN: Duration = Duration::from_millis(20);
 
 /// The pipeline's side of all exporters.
 #[derive(Debug)]
@@ -47,11 +44,20 @@ pub(crate) struct Exporters {
     gzip: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Queue {
     room: Budget,
     sender: mpsc::UnboundedSender<Item>,
     metrics: Arc<ExporterMetrics>,
+    target: watch::Sender<Arc<Target>>,
+}
+
+/// A backend as it is configured now.
+#[derive(Debug)]
+pub(crate) struct Target {
+    config: ExporterConfig,
+    client: Client,
+    breaker: Breaker,
 }
 
 /// Places that are reserved in all queues for one request.
@@ -64,29 +70,84 @@ pub(crate) struct Places<'a> {
 /// An exporter that is to be run.
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    pub(crate) config: ExporterConfig,
     pub(crate) metrics: Arc<ExporterMetrics>,
-    client: Client,
+    target: watch::Receiver<Arc<Target>>,
     queue: mpsc::UnboundedReceiver<Item>,
 }
 
-/// The two sides of the exporters of `configs`.
-///
-/// # Errors
-/// What is wrong with a configuration.
-pub(crate) fn exporters(
-    configs: Vec<(ExporterConfig, Arc<ExporterMetrics>)>,
-) -> Result<(Exporters, Vec<Exporter>), String> {
-    let wants = |compression| configs.iter().any(|(config, _)| config.compression == compression);
-    let (plain, gzip) = (wants(Compression::None), wants(Compression::Gzip));
-    let (mut queues, mut tasks) = (Vec::new(), Vec::new());
-    for (config, metrics) in configs {
-        let (sender, queue) = mpsc::unbounded_channel();
-        let room = Budget::new(config.queue_bytes + queue::ITEM_BYTES);
-        queues.push(Queue { room, sender, metrics: Arc::clone(&metrics) });
-        tasks.push(Exporter { client: Client::new(&config)?, config, metrics, queue });
+/// What a new configuration makes of the exporters; nothing of it is in force before
+/// [`Renewal::take_effect`].
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) exporters: Exporters,
+    /// Those that are new and must be run.
+    pub(crate) tasks: Vec<Exporter>,
+    /// The new settings of backends that stay.
+    targets: Vec<(watch::Sender<Arc<Target>>, Arc<Target>)>,
+}
+
+impl Renewal {
+    /// The exporters of `configs`. A backend that is in `before` with the same endpoint keeps its
+    /// queue and its task, and what waits in it goes out as the new settings say.
+    ///
+    /// # Errors
+    /// What is wrong with a configuration.
+    pub(crate) fn of(
+        configs: &[ExporterConfig],
+        before: Option<&Exporters>,
+        metrics: impl Fn(&ExporterConfig) -> Arc<ExporterMetrics>,
+    ) -> Result<Self, String> {
+        let wants = |compression| configs.iter().any(|config| config.compression == compression);
+        let (plain, gzip) = (wants(Compression::None), wants(Compression::Gzip));
+        let mut known: Vec<&Queue> = before.map_or(Vec::new(), |old| old.queues.iter().collect());
+        let (mut queues, mut tasks, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        for config in configs {
+            let breaker = Breaker::new(config.breaker_failures, config.breaker_rest_ms);
+            let (client, config) = (Client::new(config)?, config.clone());
+            let target = Arc::new(Target { config, client, breaker });
+            let config = &target.config;
+            if let Some(at) = known.iter().position(|queue| queue.stays(config)) {
+                let queue = known.swap_remove(at).clone();
+                if queue.differs(config) {
+                    targets.push((queue.target.clone(), target));
+                }
+                queues.push(queue);
+                continue;
+            }
+            let (sender, queue) = mpsc::unbounded_channel();
+            let room = Budget::new(config.queue_bytes + queue::ITEM_BYTES);
+            let metrics = metrics(config);
+            let target = watch::Sender::new(target);
+            tasks.push(Exporter {
+                metrics: Arc::clone(&metrics),
+                target: target.subscribe(),
+                queue,
+            });
+            queues.push(Queue { room, sender, metrics, target });
+        }
+        Ok(Self { exporters: Exporters { queues, plain, gzip }, tasks, targets })
     }
-    Ok((Exporters { queues, plain, gzip }, tasks))
+
+    /// Puts the new settings in force; gives back the pipeline's side and what must be run.
+    pub(crate) fn take_effect(self) -> (Exporters, Vec<Exporter>) {
+        for (sender, target) in self.targets {
+            sender.send_replace(target);
+        }
+        (self.exporters, self.tasks)
+    }
+}
+
+impl Queue {
+    /// Whether this is the queue of `config`: the same backend, with as much room.
+    fn stays(&self, config: &ExporterConfig) -> bool {
+        let now = &self.target.borrow().config;
+        now.endpoint == config.endpoint && now.queue_bytes == config.queue_bytes
+    }
+
+    /// Whether `config` needs connections of its own; certificates may have changed in their files.
+    fn differs(&self, config: &ExporterConfig) -> bool {
+        self.target.borrow().config != *config || config.tls != TlsConfig::default()
+    }
 }
 
 impl Exporters {

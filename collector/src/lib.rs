@@ -32,8 +32,11 @@ mod metrics;
 mod otlp;
 mod parcel;
 mod pipeline;
+mod ports;
 mod receive;
 mod refusal;
+mod reload;
+mod rounds;
 mod run;
 #[cfg(test)]
 mod samples;
@@ -44,9 +47,14 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use std::error::Error;
+use std::fmt::Write as _;
+
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::Boot;
+
+pub use reload::{Applied, Proposal, Source, Version};
 
 pub use config::{
     Compression, Config, EnvSource, ExporterConfig, FileSource, HeaderSource, Protocol, TlsConfig,
@@ -81,11 +89,25 @@ pub enum RunError {
     Exporters(String),
 }
 
+/// Why a new configuration does not come up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error("set up the exporters: {0}")]
+    Exporters(String),
+    #[error("move a port")]
+    Bind(#[source] std::io::Error),
+}
+
 /// A collector that holds its ports and does not serve yet.
 #[derive(Debug)]
 pub struct Bound {
     config: Config,
     boot: Boot,
+    listeners: Listeners,
+}
+
+#[derive(Debug)]
+struct Listeners {
     grpc: TcpListener,
     http: TcpListener,
     admin: TcpListener,
@@ -106,14 +128,14 @@ pub async fn bind(config: Config, boot: Boot) -> Result<Bound, StartError> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::Bind);
     let addresses =
         Addresses { grpc: address(&grpc)?, http: address(&http)?, admin: address(&admin)? };
-    Ok(Bound { config, boot, grpc, http, admin, addresses })
+    Ok(Bound { config, boot, listeners: Listeners { grpc, http, admin, addresses } })
 }
 
 impl Bound {
     /// The bound addresses, with the ports that `:0` took.
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
-        self.addresses
+        self.listeners.addresses
     }
 
     /// Serves until `shutdown`, then drains the exporters' queues.
@@ -125,6 +147,31 @@ impl Bound {
         watchdog: BeatTarget,
         shutdown: CancellationToken,
     ) -> Result<(), RunError> {
-        run::run(self, watchdog, shutdown).await
+        self.run_reloading(watchdog, reload::never(), shutdown).await
     }
+
+    /// As [`Self::run`], and takes the configurations that `source` proposes: each is in force as a
+    /// whole, or rejected as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_reloading(
+        self,
+        watchdog: BeatTarget,
+        source: Source,
+        shutdown: CancellationToken,
+    ) -> Result<(), RunError> {
+        run::run(self, watchdog, source, shutdown).await
+    }
+}
+
+/// An error and its causes as one sentence.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -26,6 +26,11 @@ impl Budget {
         Self { free: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
+    /// Bytes in all.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Bytes that are held now.
     pub(crate) fn held_bytes(&self) -> usize {
         self.bytes - self.free.available_permits()

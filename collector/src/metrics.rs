@@ -24,6 +24,7 @@ use crate::config::ExporterConfig;
 use crate::export::DropReason;
 use crate::kind::Kind;
 use crate::refusal::Refusal;
+use crate::reload::Outcome;
 use crate::tally::Size;
 
 pub(crate) use breaker::BreakerMetrics;
@@ -32,6 +33,11 @@ pub(crate) use health::Health;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSignal {
     signal: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +98,7 @@ pub(crate) struct Metrics {
     failed_attempts: Family<OfExporter, Counter>,
     queued_bytes: Family<OfExporter, Gauge>,
     breakers: breaker::Breakers,
+    reloads: Family<Reload, Counter>,
     queued_records: Gauge,
     memory_bytes: Gauge,
     rows: Gauge,
@@ -128,6 +135,7 @@ impl Metrics {
             failed_attempts: Family::default(),
             queued_bytes: Family::default(),
             breakers: breaker::Breakers::default(),
+            reloads: Family::default(),
             queued_records: Gauge::default(),
             memory_bytes: Gauge::default(),
             rows: Gauge::default(),
@@ -139,6 +147,10 @@ impl Metrics {
         registry.register("requests", "Export requests taken", requests);
         registry.register("records", "Spans, data points, log records and profiles taken", records);
         registry.register("request_bytes", "Bytes of taken requests, as they came", bytes);
+        for outcome in Outcome::ALL {
+            // Begun at 0, so that the first one is seen as a change.
+            drop(metrics.reloads.get_or_create(&Reload { outcome: outcome.as_str() }));
+        }
         metrics.register(&mut registry);
         registry.register_collector(Box::new(Doors(doors)));
         Self { registry, ..metrics }
@@ -177,6 +189,11 @@ impl Metrics {
             "Bytes of the memory budget in use",
             self.memory_bytes.clone(),
         );
+        registry.register(
+            "config_reloads",
+            "Configurations proposed to the running collector",
+            self.reloads.clone(),
+        );
         registry.register("tally_rows", "Rows of the tally", self.rows.clone());
         registry.register(
             "tally_rows_refused",
@@ -204,6 +221,11 @@ impl Metrics {
         self.refused.get_or_create(&Refused { signal, reason: refusal.reason() }).inc();
         // Only what the collector owes its clients is an error of the collector.
         self.work.add([1, u64::from(refusal.http_status().is_server_error())]);
+    }
+
+    /// A new configuration was proposed.
+    pub(crate) fn reloaded(&self, outcome: Outcome) {
+        self.reloads.get_or_create(&Reload { outcome: outcome.as_str() }).inc();
     }
 
     /// Requests and errors since the last call.

@@ -1,4 +1,5 @@
-//! The collector's life: start everything, serve, and stop in the order of the path.
+//! The collector's life: start everything, serve, change when it is asked to, and stop in the order
+//! of the path.
 //!
 //! Invariant: on a stop nothing that was acknowledged is abandoned before its time: first the
 //! receivers answer what is in flight, then the exporters deliver what is queued, then the tally
@@ -6,135 +7,192 @@
 
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use front_door::{Counts as DoorCounts, Limits, serve_counted};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use front_door::Counts as DoorCounts;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
 use tracing::{info, warn};
-use watchdog_core::pulse::Pulse;
 
-use crate::admin::{self, Admin};
 use crate::beat::{self, Beater};
-use crate::export::{self, Exporter};
+use crate::config::Config;
+use crate::export::{Exporter, Renewal};
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::receive::{self, cors::Cors};
+use crate::ports::{Ports, Serving};
+use crate::receive::cors::Cors;
+use crate::reload::{self, Source, Standing};
+use crate::rounds::Rounds;
 use crate::tally::Tally;
-use crate::{BeatTarget, Bound, RunError, driver};
+use crate::{Addresses, BeatTarget, Bound, ReloadError, RunError, driver};
+
+/// What runs, and can be changed while it does.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// The configuration in force.
+    pub(crate) config: Config,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) standing: Arc<Standing>,
+    tally: Arc<Tally>,
+    rounds: Arc<Rounds>,
+    /// The pipeline in which requests begin now.
+    pipeline: watch::Sender<Arc<Pipeline>>,
+    ports: Ports,
+    exporting: JoinSet<()>,
+    stop_exporters: CancellationToken,
+}
 
 pub(crate) async fn run(
     bound: Bound,
     watchdog: BeatTarget,
+    mut source: Source,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let Bound { config, boot, listeners } = bound;
     let doors = [(); 3].map(|()| Arc::new(DoorCounts::default()));
-    let [grpc_door, http_door, admin_door] = doors.clone();
-    let (pipeline, exporters) = pipeline(&bound, doors)?;
+    let [grpc, http, admin] = doors.clone();
+    let metrics = Arc::new(Metrics::new([("grpc", grpc), ("http", http), ("admin", admin)]));
+    let backend = !config.exporters.is_empty();
+    let tally = Arc::new(Tally::new(boot.clone(), config.tally_rows_max, backend));
+    let renewal = Renewal::of(&config.exporters, None, |config| metrics.exporter(config))
+        .map_err(RunError::Exporters)?;
+    let (exporters, tasks) = renewal.take_effect();
+    let rounds = Rounds::new(driver::now());
+    let standing = Arc::new(Standing::new(std::mem::take(&mut source.version)));
+    let first = pipeline(&config, &tally, &metrics, exporters, None);
+    let pipeline = watch::Sender::new(Arc::new(first));
 
-    let pulse = Arc::new(Pulse::new(driver::now()));
-    let workers = u8::try_from(1 + exporters.len()).expect("the configuration was checked");
     let beater = Beater {
         target: watchdog,
-        boot: bound.boot,
-        pulse: Arc::clone(&pulse),
-        workers,
-        metrics: Arc::clone(&pipeline.metrics),
+        boot,
+        rounds: Arc::clone(&rounds),
+        metrics: Arc::clone(&metrics),
     };
-    let (beating, stop_beating) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("beat".to_owned());
-    let beats = thread.spawn(move || beater.run(&stop_beating)).map_err(RunError::BeatThread)?;
-
-    let mut tasks = JoinSet::new();
-    tasks.spawn(beat::turn(Arc::clone(&pulse), Arc::clone(&pipeline.tally)));
-    let stop_exporters = CancellationToken::new();
-    let mut exporting = start(exporters, &pulse, &stop_exporters);
+    let (beats, stop_beats) = beat(beater)?;
+    let mut turning = JoinSet::new();
+    turning.spawn(beat::turn(rounds.join(), Arc::clone(&tally)));
 
     let closing = CancellationToken::new();
-    let admin = Admin {
-        pipeline: Arc::clone(&pipeline),
+    let serving = Serving {
+        pipeline: pipeline.subscribe(),
+        standing: Arc::clone(&standing),
+        rounds: Arc::clone(&rounds),
         stopping: shutdown.clone(),
         closing: closing.clone(),
     };
-    let admin = tokio::spawn(serve_counted(
-        bound.admin,
-        admin::router(admin).into_service(),
-        Limits::default(),
-        closing.clone(),
-        admin_door,
-    ));
+    let ports = Ports::open(listeners, &config, serving, doors);
+    let at = ports.addresses();
+    info!(grpc = %at.grpc, http = %at.http, admin = %at.admin, "the collector takes OTLP");
+    let mut running = Running {
+        config,
+        metrics,
+        standing,
+        tally,
+        rounds,
+        pipeline,
+        ports,
+        exporting: JoinSet::new(),
+        stop_exporters: CancellationToken::new(),
+    };
+    running.start(tasks);
+    tokio::select! {
+        () = reload::take(&mut running, &mut source.proposals) => {}
+        () = shutdown.cancelled() => {}
+    }
 
-    info!(grpc = %bound.addresses.grpc, http = %bound.addresses.http,
-        admin = %bound.addresses.admin, "the collector takes OTLP");
-    tokio::join!(
-        otlp(bound.grpc, Arc::clone(&pipeline), shutdown.clone(), grpc_door),
-        otlp(bound.http, Arc::clone(&pipeline), shutdown, http_door),
-    );
-
-    stop_exporters.cancel();
-    let patience = Duration::from_millis(bound.config.drain_timeout_ms);
-    drain(&mut exporting, patience, &pipeline.tally).await;
+    running.ports.received().await;
+    running.drain().await;
     closing.cancel();
-    // A server that panicked has stopped, which is all that is wanted here.
-    let _ = admin.await;
-    drop(beating);
+    running.ports.closed().await;
+    drop(stop_beats);
     let _ = tokio::task::spawn_blocking(move || beats.join()).await;
     info!("the collector has stopped");
     Ok(())
 }
 
+/// Starts the beat; dropping the sender ends it.
+fn beat(beater: Beater) -> Result<(JoinHandle<()>, mpsc::Sender<()>), RunError> {
+    let (beating, stop) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("beat".to_owned());
+    let beats = thread.spawn(move || beater.run(&stop)).map_err(RunError::BeatThread)?;
+    Ok((beats, beating))
+}
+
+/// The pipeline of `config`, with what it shares with the one `before`.
 fn pipeline(
-    bound: &Bound,
-    doors: [Arc<DoorCounts>; 3],
-) -> Result<(Arc<Pipeline>, Vec<Exporter>), RunError> {
-    let config = &bound.config;
-    let [grpc, http, admin] = doors;
-    let metrics = Arc::new(Metrics::new([("grpc", grpc), ("http", http), ("admin", admin)]));
-    let exporters = config.exporters.iter();
-    let exporters = exporters.map(|config| (config.clone(), metrics.exporter(config))).collect();
-    let (exporters, tasks) = export::exporters(exporters).map_err(RunError::Exporters)?;
+    config: &Config,
+    tally: &Arc<Tally>,
+    metrics: &Arc<Metrics>,
+    exporters: crate::export::Exporters,
+    before: Option<&Pipeline>,
+) -> Pipeline {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let pipeline = Pipeline {
-        budget: Budget::new(config.memory_bytes),
+    let budget = before.map(|before| &before.budget);
+    let budget = budget.filter(|budget| budget.bytes() == config.memory_bytes);
+    Pipeline {
+        budget: budget.cloned().unwrap_or_else(|| Budget::new(config.memory_bytes)),
         max_request_bytes: config.max_request_bytes,
         exporters,
-        tally: Arc::new(Tally::new(bound.boot.clone(), config.tally_rows_max, !tasks.is_empty())),
-        metrics,
+        tally: Arc::clone(tally),
+        metrics: Arc::clone(metrics),
         cors: Cors::new(config.cors_origins.clone()),
         big: Semaphore::new(processors),
-    };
-    Ok((Arc::new(pipeline), tasks))
-}
-
-fn start(exporters: Vec<Exporter>, pulse: &Arc<Pulse>, stop: &CancellationToken) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for (who, exporter) in (1..).zip(exporters) {
-        tasks.spawn(exporter.run(who, Arc::clone(pulse), stop.clone()));
     }
-    tasks
 }
 
-/// Serves OTLP at `listener` until `shutdown`, and what is in flight then.
-async fn otlp(
-    listener: TcpListener,
-    pipeline: Arc<Pipeline>,
-    shutdown: CancellationToken,
-    counts: Arc<DoorCounts>,
-) {
-    let service = service_fn(move |request| receive::answer(Arc::clone(&pipeline), request));
-    serve_counted(listener, service, Limits::default(), shutdown, counts).await;
-}
+impl Running {
+    pub(crate) const fn addresses(&self) -> Addresses {
+        self.ports.addresses()
+    }
 
-/// Waits until the queues are empty, or for `patience`; what is left is then counted as dropped.
-async fn drain(exporting: &mut JoinSet<()>, patience: Duration, tally: &Tally) {
-    let drained = async { while exporting.join_next().await.is_some() {} };
-    if tokio::time::timeout(patience, drained).await.is_err() {
-        let records = tally.size().queued_records;
-        warn!(records, "the backends did not take everything before the stop; the rest is dropped");
-        exporting.shutdown().await;
+    /// Puts `config` in force, or changes nothing.
+    ///
+    /// # Errors
+    /// What does not come up.
+    pub(crate) async fn renew(&mut self, mut config: Config) -> Result<(), ReloadError> {
+        config.tally_rows_max = self.config.tally_rows_max;
+        let before = Arc::clone(&self.pipeline.borrow());
+        let renewal = Renewal::of(&config.exporters, Some(&before.exporters), |config| {
+            self.metrics.exporter(config)
+        })
+        .map_err(ReloadError::Exporters)?;
+        let moved = self.ports.bind_moved(&config).await.map_err(ReloadError::Bind)?;
+
+        // From here on nothing can fail.
+        let (exporters, tasks) = renewal.take_effect();
+        self.tally.has_backend(!config.exporters.is_empty());
+        let next = pipeline(&config, &self.tally, &self.metrics, exporters, Some(&before));
+        self.pipeline.send_replace(Arc::new(next));
+        self.start(tasks);
+        self.ports.take_over(moved, &config);
+        self.config = config;
+        Ok(())
+    }
+
+    fn start(&mut self, exporters: Vec<Exporter>) {
+        for exporter in exporters {
+            let (turns, stop) = (self.rounds.join(), self.stop_exporters.clone());
+            self.exporting.spawn(exporter.run(turns, stop));
+        }
+    }
+
+    /// Waits until the queues are empty, or for `drain_timeout_ms`; what is left is then counted
+    /// as dropped.
+    async fn drain(&mut self) {
+        self.stop_exporters.cancel();
+        let patience = Duration::from_millis(self.config.drain_timeout_ms);
+        let exporting = &mut self.exporting;
+        let drained = async { while exporting.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            let records = self.tally.size().queued_records;
+            warn!(
+                records,
+                "the backends did not take everything before the stop; the rest is dropped"
+            );
+            self.exporting.shutdown().await;
+        }
     }
 }

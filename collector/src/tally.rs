@@ -92,6 +92,11 @@ impl Tally {
         self.change(|book| book.settled(records, dropped, probes, now));
     }
 
+    /// Whether there is a backend from now on.
+    pub(crate) fn has_backend(&self, backend: bool) {
+        self.change(|book| book.flow_mut().backend = backend);
+    }
+
     /// Passes through the lock, to prove that it can be had.
     pub(crate) fn touch(&self) {
         drop(self.book());

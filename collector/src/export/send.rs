@@ -8,45 +8,41 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use watchdog_core::pulse::Pulse;
 use watchdog_core::tick::Tick;
 
 use super::attempt::{Failure, Outcome};
-use super::breaker::{Breaker, Doing, Turn};
-use super::client::Client;
+use super::breaker::{Doing, Turn};
 use super::pause::Pauses;
 use super::queue::{DropReason, Item};
-use super::{Exporter, TURN};
-use crate::config::ExporterConfig;
+use super::{Exporter, Target};
 use crate::driver;
 use crate::kind::Kind;
 use crate::metrics::ExporterMetrics;
+use crate::rounds::Turns;
 
 /// What the attempts of one exporter share.
 #[derive(Debug)]
 struct Sender {
-    client: Client,
-    config: ExporterConfig,
+    /// The settings in force: every attempt goes by those of its beginning.
+    target: watch::Receiver<Arc<Target>>,
     metrics: Arc<ExporterMetrics>,
-    breaker: Breaker,
 }
 
 impl Exporter {
     /// Sends until `stop`, and then what is still queued. Dropping the future drops, and counts,
     /// what is left.
-    pub(crate) async fn run(self, who: u8, pulse: Arc<Pulse>, stop: CancellationToken) {
-        let Self { config, metrics, client, mut queue } = self;
-        let breaker = Breaker::new(config.breaker_failures, config.breaker_rest_ms);
-        let sender = Arc::new(Sender { client, config, metrics, breaker });
+    pub(crate) async fn run(self, mut turns: Turns, stop: CancellationToken) {
+        let Self { metrics, target, mut queue } = self;
+        let sender = Arc::new(Sender { target, metrics });
         let mut sending = FuturesUnordered::new();
-        let mut turn = tokio::time::interval(TURN);
         let mut open = true;
         while open || !sending.is_empty() {
-            let has_room = sending.len() < sender.width();
+            let has_room = sending.len() < sender.target.borrow().width();
             tokio::select! {
-                _ = turn.tick() => pulse.check_in(who, driver::now()),
+                () = turns.turn() => {}
                 () = stop.cancelled(), if !queue.is_closed() => queue.close(),
                 Some(()) = sending.next() => {}
                 item = queue.recv(), if open && has_room => match item {
@@ -58,7 +54,7 @@ impl Exporter {
     }
 }
 
-impl Sender {
+impl Target {
     /// Items to work on at a time. While the backend does not answer, one is enough to probe it.
     fn width(&self) -> usize {
         match self.breaker.doing() {
@@ -66,83 +62,90 @@ impl Sender {
             Doing::Resting | Doing::Probing => 1,
         }
     }
+}
 
-    /// Tries until the backend took `item`, refused it for good, or the time is up.
+impl Sender {
+    /// Tries until the backend took `item`, refused it for good, or the time is up. New settings
+    /// may be what was missing, so they are tried at once.
     ///
     /// Each share ends in exactly one of `delivered` and `dropped`.
     async fn deliver(self: Arc<Self>, item: Item) {
         let Item { payload, share, held: _held } = item;
-        let give_up = driver::now().plus_ms(self.config.retry_for_ms);
+        let began = driver::now();
         let mut pauses = Pauses::new();
-        let Ok(body) = self.client.body(payload).await else {
-            // Only a blocking thread that the stop ended gives no body.
-            return share.dropped(DropReason::Stopped);
-        };
+        let mut targets = self.target.clone();
         loop {
-            let left = Duration::from_millis(give_up.since_ms(driver::now()));
-            let Ok(turn) = tokio::time::timeout(left, self.breaker.turn()).await else {
-                return share.dropped(DropReason::Expired);
+            let target = Arc::clone(&targets.borrow_and_update());
+            let give_up = began.plus_ms(target.config.retry_for_ms);
+            let Ok(body) = target.client.body(Arc::clone(&payload)).await else {
+                // Only a blocking thread that the stop ended gives no body.
+                return share.dropped(DropReason::Stopped);
             };
-            match self.attempt(turn, share.parcel().kind, &body).await {
-                Ok(Outcome { rejected, message }) => {
-                    if rejected > 0 {
-                        // Counted as dropped; a line for each would flood the log.
-                        let endpoint = &self.config.endpoint;
-                        debug!(endpoint, rejected, message, "partly rejected");
+            loop {
+                let left = Duration::from_millis(give_up.since_ms(driver::now()));
+                let turn = tokio::select! {
+                    turn = tokio::time::timeout(left, target.breaker.turn()) => turn,
+                    Ok(()) = targets.changed() => break,
+                };
+                let Ok(turn) = turn else { return share.dropped(DropReason::Expired) };
+                match self.attempt(&target, turn, share.parcel().kind, &body).await {
+                    Ok(Outcome { rejected, message }) => {
+                        if rejected > 0 {
+                            // Counted as dropped; a line for each would flood the log.
+                            let endpoint = &target.config.endpoint;
+                            debug!(endpoint, rejected, message, "partly rejected");
+                        }
+                        return share.delivered(rejected);
                     }
-                    return share.delivered(rejected);
-                }
-                Err(Failure::Never { .. }) => return share.dropped(DropReason::Rejected),
-                Err(Failure::Later { after, .. }) => {
-                    let pause_ms = pauses.next(after, driver::jitter);
-                    if !self.pause(pause_ms, after.is_some(), give_up).await {
-                        return share.dropped(DropReason::Expired);
+                    Err(Failure::Never { .. }) => return share.dropped(DropReason::Rejected),
+                    Err(Failure::Later { after, .. }) => {
+                        let pause_ms = pauses.next(after, driver::jitter);
+                        tokio::select! {
+                            has_time = pause(&target, pause_ms, after.is_some(), give_up) => {
+                                if !has_time {
+                                    return share.dropped(DropReason::Expired);
+                                }
+                            }
+                            Ok(()) = targets.changed() => break,
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Waits for `pause_ms` before the next turn is asked for; whether there is time for it. A
-    /// breaker that tripped does the waiting, unless the backend asked this request for a pause.
-    async fn pause(&self, pause_ms: u64, was_asked_for: bool, give_up: Tick) -> bool {
-        let now = driver::now();
-        if self.breaker.doing() != Doing::Passing && !was_asked_for {
-            return now < give_up;
-        }
-        if now.plus_ms(pause_ms) > give_up {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-        true
-    }
-
     /// Sends `body` once, and tells the breaker, the health and the log how that went.
-    async fn attempt(&self, turn: Turn, kind: Kind, body: &Bytes) -> Result<Outcome, Failure> {
-        self.metrics.breaker.is(self.breaker.doing());
-        let timeout_ms = self.config.timeout_ms;
+    async fn attempt(
+        &self,
+        target: &Target,
+        turn: Turn,
+        kind: Kind,
+        body: &Bytes,
+    ) -> Result<Outcome, Failure> {
+        self.metrics.breaker.is(target.breaker.doing());
+        let timeout_ms = target.config.timeout_ms;
         let (was_probe, patience_ms) = match turn {
             Turn::Probe { patience_ms } => (true, patience_ms.unwrap_or(timeout_ms)),
             Turn::Go | Turn::Wait { .. } => (false, timeout_ms),
         };
         let patience = Duration::from_millis(patience_ms.min(timeout_ms));
         let start = driver::now();
-        let attempt = self.client.attempt(kind, body.clone());
+        let attempt = target.client.attempt(kind, body.clone());
         let outcome = match tokio::time::timeout(patience, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Later { why: "no answer in time".to_owned(), after: None }),
         };
         let now = driver::now();
-        let endpoint = &self.config.endpoint;
+        let endpoint = &target.config.endpoint;
         match &outcome {
             Ok(_) => {
-                self.breaker.answered(now.since_ms(start));
+                target.breaker.answered(now.since_ms(start));
                 if self.metrics.health.works() {
                     info!(endpoint, "the backend takes telemetry again");
                 }
             }
             Err(Failure::Never { why }) => {
-                self.breaker.answered(now.since_ms(start));
+                target.breaker.answered(now.since_ms(start));
                 // A backend may well not know profiles; that says nothing about its health.
                 if kind != Kind::Profiles && self.metrics.health.fails(now, why) {
                     warn!(endpoint, why, "the backend refuses telemetry for good");
@@ -153,12 +156,26 @@ impl Sender {
                 if self.metrics.health.fails(now, why) {
                     warn!(endpoint, why, "cannot deliver; trying again");
                 }
-                if self.breaker.failed(was_probe, *after) {
+                if target.breaker.failed(was_probe, *after) {
                     self.metrics.breaker.trips();
                 }
             }
         }
-        self.metrics.breaker.is(self.breaker.doing());
+        self.metrics.breaker.is(target.breaker.doing());
         outcome
     }
+}
+
+/// Waits for `pause_ms` before the next turn is asked for; whether there is time for it. A
+/// breaker that tripped does the waiting, unless the backend asked this request for a pause.
+async fn pause(target: &Target, pause_ms: u64, was_asked_for: bool, give_up: Tick) -> bool {
+    let now = driver::now();
+    if target.breaker.doing() != Doing::Passing && !was_asked_for {
+        return now < give_up;
+    }
+    if now.plus_ms(pause_ms) > give_up {
+        return false;
+    }
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    true
 }

@@ -54,7 +54,7 @@ enum NoRow {
 /// The counts of [`Flow`].
 #[derive(Debug)]
 pub(super) struct Flowing {
-    backend: bool,
+    pub(super) backend: bool,
     received: u64,
     forwarded: u64,
     pub(super) refused: u64,

@@ -6,6 +6,7 @@ mod grpc;
 mod hostile;
 mod http;
 mod profiles;
+mod reload;
 mod rig;
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 #[path = "../../src/samples.rs"]

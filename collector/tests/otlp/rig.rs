@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use collector::{Addresses, BeatTarget, Config, ExporterConfig, RunError};
+use collector::{
+    Addresses, Applied, BeatTarget, Config, ExporterConfig, Proposal, RunError, Source, Version,
+};
 use front_door::Limits;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
@@ -30,6 +33,7 @@ pub struct Rig {
     pub addresses: Addresses,
     pub shutdown: CancellationToken,
     running: JoinHandle<Result<(), RunError>>,
+    proposals: mpsc::Sender<Proposal>,
 }
 
 /// An answer, read whole.
@@ -67,8 +71,14 @@ pub async fn start_beating(config: Config, target: BeatTarget) -> Rig {
     let boot = Boot::new("1700000000000-test").expect("a name");
     let bound = collector::bind(config, boot).await.expect("free ports");
     let (addresses, shutdown) = (bound.addresses(), CancellationToken::new());
-    let running = tokio::spawn(bound.run(target, shutdown.clone()));
-    Rig { addresses, shutdown, running }
+    let (proposals, source) = mpsc::channel(1);
+    let source = Source { version: version("first"), proposals: source };
+    let running = tokio::spawn(bound.run_reloading(target, source, shutdown.clone()));
+    Rig { addresses, shutdown, running, proposals }
+}
+
+fn version(sha256: &str) -> Version {
+    Version { file: None, sha256: sha256.to_owned() }
 }
 
 /// A collector that forwards to `backend`, changed by `change`.
@@ -81,6 +91,17 @@ impl Rig {
         self.shutdown.cancel();
         let stopped = tokio::time::timeout(PATIENCE, self.running).await.expect("it stops");
         stopped.expect("no panic").expect("no error");
+    }
+
+    /// Proposes a configuration, or the reason why there is none.
+    pub async fn propose(&self, config: Result<Config, &str>) -> Result<Applied, String> {
+        let (answer, answered) = oneshot::channel();
+        let config = match config {
+            Ok(config) => Ok((Box::new(config), version("next"))),
+            Err(why) => Err(why.to_owned()),
+        };
+        self.proposals.send(Proposal { config, answer }).await.expect("it runs");
+        tokio::time::timeout(PATIENCE, answered).await.expect("in time").expect("an answer")
     }
 
     /// `POST` to the HTTP port.
