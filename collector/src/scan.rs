@@ -10,7 +10,6 @@
 
 mod logs;
 mod metrics;
-mod plain;
 mod probes;
 mod profiles;
 mod resource;
@@ -19,9 +18,10 @@ mod tests;
 mod traces;
 mod values;
 
+use smallvec::SmallVec;
 use watchdog_core::tally::{DURATION_BOUNDS_MS, Signal};
 
-use crate::wire::{LENGTH, Malformed, Reader};
+use crate::wire::{Malformed, Reader, bytes};
 
 use probes::{PROBES_MAX, probes};
 
@@ -31,10 +31,6 @@ pub(crate) use resource::Identity;
 
 /// How deeply values may nest. The strictest decoder in use (prost) allows 47 levels.
 const DEPTH_MAX: u32 = 32;
-
-/// Tags of the first and second field of the upper levels, as they are usually written.
-const FIRST: u8 = 1 << 3 | LENGTH;
-const SECOND: u8 = 2 << 3 | LENGTH;
 
 /// What one resource of a request holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +69,13 @@ pub(crate) struct Found<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Resources of one request, beyond the first, that are kept while it is scanned; a request with
-/// more is scanned a second time when it is counted, so that memory does not grow with hostile
-/// requests.
+/// Resources of one request that are kept while it is scanned; a request with more is scanned a
+/// second time when it is counted, so that memory does not grow with hostile requests.
 const FOUND_MAX: usize = 256;
+
+/// Resources that are kept without an allocation: what an SDK sends has one, what a collector
+/// sends a few.
+const FOUND_INLINE: usize = 8;
 
 /// A request that is well formed, and what is in it.
 #[derive(Debug)]
@@ -88,9 +87,7 @@ pub(crate) struct Scanned<'a> {
     pub(crate) ended: u64,
     pub(crate) probes: Vec<Probe>,
     request: &'a [u8],
-    /// The first resource stands apart: most requests have no other, and need no allocation.
-    first: Option<Found<'a>>,
-    more: Vec<Found<'a>>,
+    found: SmallVec<[Found<'a>; FOUND_INLINE]>,
     found_all: bool,
 }
 
@@ -106,8 +103,7 @@ impl<'a> Scanned<'a> {
             ended: 0,
             probes: Vec::new(),
             request,
-            first: None,
-            more: Vec::new(),
+            found: SmallVec::new(),
             found_all: true,
         };
         let mut probing = Ok(());
@@ -120,13 +116,9 @@ impl<'a> Scanned<'a> {
                     Err(malformed) => probing = Err(malformed),
                 }
             }
-            if scanned.first.is_none() {
-                scanned.first = Some(*found);
-                return;
-            }
-            scanned.found_all &= scanned.more.len() < FOUND_MAX;
+            scanned.found_all &= scanned.found.len() < FOUND_MAX;
             if scanned.found_all {
-                scanned.more.push(*found);
+                scanned.found.push(*found);
             }
         })?;
         probing.map(|()| scanned)
@@ -135,7 +127,7 @@ impl<'a> Scanned<'a> {
     /// Gives each resource to `visit`.
     pub(crate) fn each(&self, mut visit: impl FnMut(&Found<'a>)) {
         if self.found_all {
-            self.first.iter().chain(&self.more).for_each(visit);
+            self.found.iter().for_each(visit);
         } else {
             scan(self.signal, self.request, &mut visit).expect("the same bytes passed this scan");
         }
@@ -161,48 +153,32 @@ fn scan<'a>(
 /// The three signals share the upper levels: request, resource, scope; each at field 1, 2, 2.
 fn resources<'a>(
     request: &'a [u8],
-    record: &impl Fn(Reader<'a>, &mut Counts) -> Result<(), Malformed>,
+    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
     sink: &mut impl FnMut(&Found<'a>),
 ) -> Result<(), Malformed> {
     let mut reader = Reader::new(request);
-    while !reader.is_empty() {
-        let message = if reader.peek() == Some(FIRST) {
-            reader.step();
-            reader.enter()?
-        } else {
-            match reader.next()? {
-                Some((1, value)) => Reader::new(value.bytes()?),
-                _ => continue,
-            }
-        };
-        let bytes = message.remaining();
-        let mut found = Found { identity: Identity::default(), counts: Counts::NONE, bytes };
-        resource(message, record, &mut found)?;
-        sink(&found);
+    while let Some((number, value)) = reader.next()? {
+        if number == 1 {
+            let bytes = value.bytes()?;
+            let mut found = Found { identity: Identity::default(), counts: Counts::NONE, bytes };
+            resource(bytes, record, &mut found)?;
+            sink(&found);
+        }
     }
     Ok(())
 }
 
 fn resource<'a>(
-    mut reader: Reader<'a>,
-    record: &impl Fn(Reader<'a>, &mut Counts) -> Result<(), Malformed>,
+    bytes: &'a [u8],
+    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
     found: &mut Found<'a>,
 ) -> Result<(), Malformed> {
-    while !reader.is_empty() {
-        if reader.peek() == Some(SECOND) {
-            reader.step();
-            scope(reader.enter()?, record, &mut found.counts)?;
-            continue;
-        }
-        if reader.peek() == Some(FIRST) {
-            reader.step();
-            found.identity.read(reader.enter()?)?;
-            continue;
-        }
-        match reader.next()? {
-            Some((1, value)) => found.identity.read(Reader::new(value.bytes()?))?,
-            Some((2, value)) => scope(Reader::new(value.bytes()?), record, &mut found.counts)?,
-            Some((3, value)) => values::text(value.bytes()?).map(drop)?,
+    let mut reader = Reader::new(bytes);
+    while let Some((number, value)) = reader.next()? {
+        match number {
+            1 => found.identity.read(value.bytes()?)?,
+            2 => scope(value.bytes()?, record, &mut found.counts)?,
+            3 => values::text(value.bytes()?)?,
             _ => {}
         }
     }
@@ -210,22 +186,23 @@ fn resource<'a>(
 }
 
 fn scope<'a>(
-    mut reader: Reader<'a>,
-    record: &impl Fn(Reader<'a>, &mut Counts) -> Result<(), Malformed>,
+    scope: &'a [u8],
+    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
     counts: &mut Counts,
 ) -> Result<(), Malformed> {
-    while !reader.is_empty() {
-        if reader.peek() == Some(SECOND) {
-            reader.step();
-            record(reader.enter()?, counts)?;
+    const RECORD: u32 = bytes(2);
+
+    let mut reader = Reader::new(scope);
+    while let Some(tag) = reader.tag()? {
+        if tag == RECORD {
+            record(reader.bytes()?, counts)?;
             continue;
         }
-        match reader.next()? {
-            Some((1, value)) => {
-                values::check(&crate::otlp::attributes::SCOPE, value.bytes()?, DEPTH_MAX)?;
-            }
-            Some((2, value)) => record(Reader::new(value.bytes()?), counts)?,
-            Some((3, value)) => values::text(value.bytes()?).map(drop)?,
+        let value = reader.value(tag)?;
+        match tag >> 3 {
+            1 => values::check(&crate::otlp::attributes::SCOPE, value.bytes()?, DEPTH_MAX)?,
+            2 => return Err(Malformed::WireType),
+            3 => values::text(value.bytes()?)?,
             _ => {}
         }
     }
@@ -236,6 +213,12 @@ fn scope<'a>(
 #[inline]
 const fn mix(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(26) ^ word).wrapping_mul(0xf135_7aea_2e62_a9c5)
+}
+
+/// An id as one word; one of another length than that of span ids is known by its length.
+#[inline]
+fn id_word(id: &[u8]) -> u64 {
+    <[u8; 8]>::try_from(id).map_or(id.len() as u64, u64::from_le_bytes)
 }
 
 /// Mixes bytes into `hash`, eight at a time.

@@ -9,10 +9,6 @@
 /// How deeply groups (a construct that OTLP never uses) and unknown messages may nest.
 const GROUP_DEPTH_MAX: u32 = 32;
 
-/// Wire types as they stand in the low bits of a tag.
-pub(crate) const FIXED64: u8 = 1;
-pub(crate) const LENGTH: u8 = 2;
-
 /// Why bytes are not the message they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
@@ -51,15 +47,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(crate) const fn fixed64(self) -> Result<u64, Malformed> {
-        match self {
-            Self::Fixed64(value) => Ok(value),
-            Self::Varint(_) | Self::Bytes(_) | Self::Fixed32(_) | Self::Group => {
-                Err(Malformed::WireType)
-            }
-        }
-    }
-
     pub(crate) const fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Bytes(value) => Ok(value),
@@ -70,230 +57,156 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The tag of a varint field; as [`fixed64`], [`bytes`] and [`fixed32`] it makes the patterns that
+/// the scan matches on, so that number and wire type are one comparison.
+pub(crate) const fn varint(number: u32) -> u32 {
+    number << 3
+}
+
+pub(crate) const fn fixed64(number: u32) -> u32 {
+    number << 3 | 1
+}
+
+pub(crate) const fn bytes(number: u32) -> u32 {
+    number << 3 | 2
+}
+
+pub(crate) const fn fixed32(number: u32) -> u32 {
+    number << 3 | 5
+}
+
 /// Walks the fields of one message.
 ///
-/// A reader of a nested message sees past its end into the request, but never reads there as part
-/// of the message: the scan of short values loads a window of a fixed size at once.
+/// The fast way is [`Self::tag`] and then the read that the tag calls for; [`Self::value`] reads
+/// what no pattern knew.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader<'a> {
-    /// From here to the end of the request; at least `left` bytes.
     rest: &'a [u8],
-    /// Bytes of this message that are still to be read.
-    left: usize,
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) const fn new(message: &'a [u8]) -> Self {
-        Self { rest: message, left: message.len() }
+        Self { rest: message }
+    }
+
+    /// What has not been read.
+    #[inline]
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.left == 0
-    }
-
-    /// What is still to be read of this message.
-    #[inline]
-    pub(crate) fn remaining(&self) -> &'a [u8] {
-        &self.rest[..self.left]
+        self.rest.is_empty()
     }
 
     /// The next field, or `None` at the end of the message.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
-        if self.left == 0 {
-            return Ok(None);
+        match self.tag()? {
+            None => Ok(None),
+            Some(tag) => Ok(Some((tag >> 3, self.value(tag)?))),
         }
-        let (number, wire_type) = self.tag()?;
-        let value = match wire_type {
+    }
+
+    /// The tag of the next field, number and wire type as they stand on the wire, or `None` at the
+    /// end of the message.
+    #[inline]
+    pub(crate) fn tag(&mut self) -> Result<Option<u32>, Malformed> {
+        match *self.rest {
+            [] => Ok(None),
+            [byte @ 8..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(Some(u32::from(byte)))
+            }
+            _ => self.long_tag().map(Some),
+        }
+    }
+
+    fn long_tag(&mut self) -> Result<u32, Malformed> {
+        let tag = u32::try_from(self.varint()?).map_err(|_| Malformed::Tag)?;
+        if tag >> 3 == 0 { Err(Malformed::Tag) } else { Ok(tag) }
+    }
+
+    /// The value after `tag`.
+    pub(crate) fn value(&mut self, tag: u32) -> Result<Value<'a>, Malformed> {
+        Ok(match tag & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(self.fixed64()?),
             2 => Value::Bytes(self.bytes()?),
             3 => {
-                self.skip_group(number, GROUP_DEPTH_MAX)?;
+                self.skip_group(tag >> 3, GROUP_DEPTH_MAX)?;
                 Value::Group
             }
             5 => Value::Fixed32(self.fixed32()?),
             // 4 ends a group that never began; 6 and 7 do not exist.
             _ => return Err(Malformed::Tag),
-        };
-        Ok(Some((number, value)))
-    }
-
-    /// The tag of the next field if it is one byte, which all fields up to number 15 are.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<u8> {
-        if self.left == 0 { None } else { self.rest.first().copied() }
-    }
-
-    /// Steps over a tag that was peeked at.
-    #[inline]
-    pub(crate) fn step(&mut self) {
-        if self.left > 0 {
-            self.advance(1);
-        }
-    }
-
-    /// The next `N` bytes of the request, of which [`Self::len`] belong to this message.
-    #[inline]
-    pub(crate) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
-        self.rest.first_chunk()
-    }
-
-    /// Bytes still to be read.
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        self.left
-    }
-
-    /// Steps over a peeked tag, a length of one byte and so many bytes; a reader of these. `None`
-    /// leaves everything to [`Self::step`] and [`Self::enter`].
-    #[inline(always)]
-    pub(crate) fn short(&mut self) -> Option<Self> {
-        let [_, length, inner @ ..] = self.rest else { return None };
-        let length = usize::from(*length);
-        if length >= 0x80 || length + 2 > self.left {
-            return None;
-        }
-        self.rest = inner.get(length..)?;
-        self.left -= length + 2;
-        Some(Self { rest: inner, left: length })
-    }
-
-    /// Steps over a peeked tag and gives the eight bytes after it as a number.
-    #[inline(always)]
-    pub(crate) fn tagged_fixed64(&mut self) -> Result<u64, Malformed> {
-        match self.rest.split_first_chunk::<9>() {
-            Some(([_, value @ ..], rest)) if self.left >= 9 => {
-                self.rest = rest;
-                self.left -= 9;
-                Ok(u64::from_le_bytes(*value))
-            }
-            _ => Err(Malformed::Truncated),
-        }
-    }
-
-    /// Steps over a peeked tag, a length of `N` and so many bytes; these. `None` leaves everything
-    /// to [`Self::step`] and [`Self::bytes`].
-    #[inline(always)]
-    pub(crate) fn tagged<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let [_, length, inner @ ..] = self.rest else { return None };
-        if usize::from(*length) != N || N + 2 > self.left {
-            return None;
-        }
-        let (value, rest) = inner.split_first_chunk::<N>()?;
-        self.rest = rest;
-        self.left -= N + 2;
-        Some(value)
-    }
-
-    /// A length, and a reader of so many bytes.
-    #[inline]
-    pub(crate) fn enter(&mut self) -> Result<Self, Malformed> {
-        let length = self.length()?;
-        let inner = Self { rest: self.rest, left: length };
-        self.advance(length);
-        Ok(inner)
-    }
-
-    /// A length, and so many bytes.
-    #[inline]
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = self.length()?;
-        let taken = &self.rest[..length];
-        self.advance(length);
-        Ok(taken)
-    }
-
-    /// A length that the message holds.
-    #[inline]
-    fn length(&mut self) -> Result<usize, Malformed> {
-        let length = self.varint()?;
-        if length > self.left as u64 {
-            return Err(Malformed::Truncated);
-        }
-        Ok(length as usize)
-    }
-
-    /// Moves forward by `bytes`, which are at most `left`.
-    #[inline]
-    fn advance(&mut self, bytes: usize) {
-        self.rest = &self.rest[bytes..];
-        self.left -= bytes;
-    }
-
-    #[inline]
-    fn tag(&mut self) -> Result<(u32, u32), Malformed> {
-        let tag = u32::try_from(self.varint()?).map_err(|_| Malformed::Tag)?;
-        let (number, wire_type) = (tag >> 3, tag & 7);
-        if number == 0 { Err(Malformed::Tag) } else { Ok((number, wire_type)) }
+        })
     }
 
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         match *self.rest {
-            [byte, ..] if byte < 0x80 && self.left >= 1 => {
-                self.advance(1);
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
                 Ok(u64::from(byte))
             }
-            [low, high, ..] if high < 0x80 && self.left >= 2 => {
-                self.advance(2);
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.rest = rest;
                 Ok(u64::from(low & 0x7f) | (u64::from(high) << 7))
             }
             _ => self.long_varint(),
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
-        for (i, byte) in self.remaining().iter().take(10).enumerate() {
+        for (i, byte) in self.rest.iter().take(10).enumerate() {
             // The tenth byte holds the 64th bit and nothing else.
             if i == 9 && *byte > 1 {
                 return Err(Malformed::Varint);
             }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if *byte < 0x80 {
-                self.advance(i + 1);
+                self.rest = &self.rest[i + 1..];
                 return Ok(value);
             }
         }
-        Err(if self.left < 10 { Malformed::Truncated } else { Malformed::Varint })
+        Err(if self.rest.len() < 10 { Malformed::Truncated } else { Malformed::Varint })
     }
 
     #[inline]
     pub(crate) fn fixed64(&mut self) -> Result<u64, Malformed> {
-        match self.rest.first_chunk::<8>() {
-            Some(bytes) if self.left >= 8 => {
-                self.advance(8);
-                Ok(u64::from_le_bytes(*bytes))
-            }
-            _ => Err(Malformed::Truncated),
-        }
+        let (bytes, rest) = self.rest.split_first_chunk::<8>().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(u64::from_le_bytes(*bytes))
     }
 
     #[inline]
     pub(crate) fn fixed32(&mut self) -> Result<u32, Malformed> {
-        match self.rest.first_chunk::<4>() {
-            Some(bytes) if self.left >= 4 => {
-                self.advance(4);
-                Ok(u32::from_le_bytes(*bytes))
-            }
-            _ => Err(Malformed::Truncated),
-        }
+        let (bytes, rest) = self.rest.split_first_chunk::<4>().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(u32::from_le_bytes(*bytes))
+    }
+
+    /// The content of a length-delimited field.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
     }
 
     fn skip_group(&mut self, opened: u32, depth: u32) -> Result<(), Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
         loop {
-            let (number, wire_type) = self.tag()?;
-            match wire_type {
-                0 => self.varint().map(drop)?,
-                1 => self.fixed64().map(drop)?,
-                2 => self.bytes().map(drop)?,
-                3 => self.skip_group(number, depth)?,
-                4 if number == opened => return Ok(()),
-                5 => self.fixed32().map(drop)?,
-                _ => return Err(Malformed::Tag),
+            let tag = self.long_tag()?;
+            match tag & 7 {
+                3 => self.skip_group(tag >> 3, depth)?,
+                4 if tag >> 3 == opened => return Ok(()),
+                _ => self.value(tag).map(drop)?,
             }
         }
     }

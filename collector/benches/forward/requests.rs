@@ -61,11 +61,11 @@ fn span(index: u64) -> Span {
     }
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Value::StringValue(value.to_owned()))
 }
 
-fn number(key: &str, value: i64) -> KeyValue {
+pub fn number(key: &str, value: i64) -> KeyValue {
     attribute(key, Value::IntValue(value))
 }
 

@@ -139,7 +139,7 @@ pub(crate) static SUMMARY_POINT: Message = Message {
     ],
 };
 
-static QUANTILE: Message = Message {
+pub(crate) static QUANTILE: Message = Message {
     name: "ValueAtQuantile",
     fields: &[one("quantile", 1, Kind::Double), one("value", 2, Kind::Double)],
 };

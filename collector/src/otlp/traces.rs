@@ -70,7 +70,7 @@ pub(crate) static LINK: Message = Message {
     ],
 };
 
-static STATUS: Message = Message {
+pub(crate) static STATUS: Message = Message {
     name: "Status",
     fields: &[one("message", 2, Kind::Text), one("code", 3, Kind::Enum)],
 };

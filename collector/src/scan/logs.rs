@@ -2,61 +2,37 @@
 
 use super::{Counts, DEPTH_MAX, mix, values};
 use crate::otlp::logs::LOG_RECORD;
-use crate::wire::{FIXED64, LENGTH, Malformed, Reader};
+use crate::wire::{Malformed, Reader, bytes, fixed32, fixed64, varint};
 
-const TIME: u8 = 1 << 3 | FIXED64;
-const SEVERITY: u8 = 2 << 3;
-const SEVERITY_TEXT: u8 = 3 << 3 | LENGTH;
-const BODY: u8 = 5 << 3 | LENGTH;
-const ATTRIBUTE: u8 = 6 << 3 | LENGTH;
-const TRACE_ID: u8 = 9 << 3 | LENGTH;
-const SPAN_ID: u8 = 10 << 3 | LENGTH;
-const OBSERVED: u8 = 11 << 3 | FIXED64;
+const TIME: u32 = fixed64(1);
+const SEVERITY: u32 = varint(2);
+const SEVERITY_TEXT: u32 = bytes(3);
+const BODY: u32 = bytes(5);
+const ATTRIBUTE: u32 = bytes(6);
+const FLAGS: u32 = fixed32(8);
+const TRACE_ID: u32 = bytes(9);
+const SPAN_ID: u32 = bytes(10);
+const OBSERVED: u32 = fixed64(11);
+const EVENT_NAME: u32 = bytes(12);
 
-/// What the scan reads of a log record.
-#[derive(Default)]
-struct Seen {
-    time: u64,
-    observed: u64,
-}
-
-pub(super) fn log_record(mut record: Reader<'_>, counts: &mut Counts) -> Result<(), Malformed> {
-    let mut seen = Seen::default();
-    let length = record.len() as u64;
-    while let Some(tag) = record.peek() {
+pub(super) fn log_record(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
+    let (mut time, mut observed) = (0, 0);
+    let mut reader = Reader::new(bytes);
+    while let Some(tag) = reader.tag()? {
         match tag {
-            ATTRIBUTE => values::attribute(&mut record)?,
-            BODY => {
-                record.step();
-                values::body(record.enter()?)?;
-            }
-            SEVERITY_TEXT => values::name(&mut record)?,
-            TRACE_ID | SPAN_ID => {
-                record.step();
-                record.bytes()?;
-            }
-            SEVERITY => {
-                record.step();
-                record.varint()?;
-            }
-            TIME => seen.time = record.tagged_fixed64()?,
-            OBSERVED => seen.observed = record.tagged_fixed64()?,
-            _ => seldom(&mut record, &mut seen)?,
+            TIME => time = reader.fixed64()?,
+            SEVERITY => reader.varint().map(drop)?,
+            SEVERITY_TEXT | EVENT_NAME => values::text(reader.bytes()?)?,
+            BODY => values::any_value(reader.bytes()?, DEPTH_MAX).map(drop)?,
+            ATTRIBUTE => values::attributes(&mut reader, ATTRIBUTE, DEPTH_MAX)?,
+            FLAGS => reader.fixed32().map(drop)?,
+            TRACE_ID | SPAN_ID => reader.bytes().map(drop)?,
+            OBSERVED => observed = reader.fixed64()?,
+            _ => values::other(&LOG_RECORD, tag, &mut reader, DEPTH_MAX)?,
         }
     }
     counts.records += 1;
-    let hash = mix(mix(length, seen.time), seen.observed);
+    let hash = mix(mix(bytes.len() as u64, time), observed);
     counts.fingerprint = counts.fingerprint.wrapping_add(hash);
-    Ok(())
-}
-
-/// The next field, whichever it is and however its tag is written.
-fn seldom(record: &mut Reader<'_>, seen: &mut Seen) -> Result<(), Malformed> {
-    let Some((number, value)) = record.next()? else { return Ok(()) };
-    match number {
-        1 => seen.time = value.fixed64()?,
-        11 => seen.observed = value.fixed64()?,
-        _ => values::field(&LOG_RECORD, number, value, DEPTH_MAX)?,
-    }
     Ok(())
 }

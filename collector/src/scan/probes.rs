@@ -42,6 +42,7 @@ fn probe(span: &[u8]) -> Result<Option<Probe>, Malformed> {
     let (mut run, mut seq, mut value, mut mac) = (None, None, None, None);
     each(span, 9, |attribute| {
         let (key, text) = values::key_value(attribute, DEPTH_MAX)?;
+        let key = values::utf8(key)?;
         let slot = match key {
             ATTR_RUN => &mut run,
             ATTR_SEQ => &mut seq,
@@ -49,7 +50,8 @@ fn probe(span: &[u8]) -> Result<Option<Probe>, Malformed> {
             ATTR_MAC => &mut mac,
             _ => return Ok(()),
         };
-        *slot = text.filter(|text| text.len() <= TEXT_BYTES_MAX).map(str::to_owned);
+        *slot =
+            values::as_str(text)?.filter(|text| text.len() <= TEXT_BYTES_MAX).map(str::to_owned);
         Ok(())
     })?;
     Ok((|| Some(Probe { run: run?, seq: seq?, value: value?, mac: mac? }))())

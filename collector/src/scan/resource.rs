@@ -4,11 +4,11 @@
 
 use watchdog_core::probe::PROBE_SERVICE;
 
-use super::{DEPTH_MAX, plain, values};
+use super::{DEPTH_MAX, values};
 use crate::otlp::attributes::RESOURCE;
-use crate::wire::{LENGTH, Malformed, Reader};
+use crate::wire::{Malformed, Reader, bytes};
 
-const ATTRIBUTE: u8 = 1 << 3 | LENGTH;
+const ATTRIBUTE: u32 = bytes(1);
 
 /// `service.*` of a resource, borrowed from the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,21 +26,13 @@ impl<'a> Identity<'a> {
     }
 
     /// Reads a `Resource`. Several in one `ResourceSpans` merge, as in every protobuf decoder.
-    pub(super) fn read(&mut self, mut resource: Reader<'a>) -> Result<(), Malformed> {
-        while !resource.is_empty() {
-            if resource.peek() == Some(ATTRIBUTE)
-                && let Some(attribute) = resource.short()
-            {
-                match plain::text_pair(&attribute) {
-                    Some((key, text)) => self.set(key, || std::str::from_utf8(text).ok()),
-                    None => self.attribute(attribute.remaining())?,
-                }
-                continue;
-            }
-            match resource.next()? {
-                Some((1, value)) => self.attribute(value.bytes()?)?,
-                Some((number, value)) => values::field(&RESOURCE, number, value, DEPTH_MAX)?,
-                None => {}
+    pub(super) fn read(&mut self, resource: &'a [u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(resource);
+        while let Some(tag) = reader.tag()? {
+            if tag == ATTRIBUTE {
+                self.attribute(reader.bytes()?)?;
+            } else {
+                values::other(&RESOURCE, tag, &mut reader, DEPTH_MAX)?;
             }
         }
         Ok(())
@@ -48,19 +40,14 @@ impl<'a> Identity<'a> {
 
     fn attribute(&mut self, key_value: &'a [u8]) -> Result<(), Malformed> {
         let (key, text) = values::key_value(key_value, DEPTH_MAX)?;
-        self.set(key.as_bytes(), || text);
-        Ok(())
-    }
-
-    #[inline]
-    fn set(&mut self, key: &[u8], text: impl FnOnce() -> Option<&'a str>) {
         let slot = match key {
             b"service.name" => &mut self.name,
             b"service.namespace" => &mut self.namespace,
             b"service.instance.id" => &mut self.instance,
             b"service.version" => &mut self.version,
-            _ => return,
+            _ => return Ok(()),
         };
-        *slot = text().filter(|text| !text.is_empty());
+        *slot = values::as_str(text)?.filter(|text| !text.is_empty());
+        Ok(())
     }
 }

@@ -262,6 +262,22 @@ fn a_request_of_very_many_resources_is_given_whole_in_bounded_memory() {
         let mut records = 0;
         scanned.each(|found| records += found.counts.records);
         assert_eq!((scanned.records, records), (resources as u64, resources as u64));
-        assert!(scanned.more.len() <= FOUND_MAX);
+        assert!(scanned.found.len() <= FOUND_MAX);
     }
+}
+
+#[test]
+fn a_scan_of_a_few_resources_allocates_nothing() {
+    for signal in Signal::ALL {
+        for resources in 1..=FOUND_INLINE {
+            let bytes = samples::full(signal).repeat(resources);
+            let counted = allocation_counter::measure(|| {
+                assert!(Scanned::of(signal, &bytes).is_ok());
+            });
+            assert_eq!(counted.count_total, 0, "{signal:?}, {resources} resources");
+        }
+    }
+    let bytes = samples::full(Signal::Logs).repeat(FOUND_INLINE + 1);
+    let counted = allocation_counter::measure(|| drop(Scanned::of(Signal::Logs, &bytes)));
+    assert_eq!(counted.count_total, 1, "the counter counts");
 }

@@ -5,116 +5,122 @@
 
 use watchdog_core::tally::DURATION_BOUNDS_MS;
 
-use super::{Counts, DEPTH_MAX, mix, mix_bytes, values};
-use crate::otlp::traces::SPAN;
-use crate::wire::{FIXED64, LENGTH, Malformed, Reader};
+use super::{Counts, DEPTH_MAX, id_word, mix, values};
+use crate::otlp::traces::{EVENT as EVENT_MESSAGE, SPAN};
+use crate::wire::{Malformed, Reader, bytes, fixed32, fixed64, varint};
 
-const KIND_SERVER: u64 = 2;
-const KIND_CONSUMER: u64 = 5;
-const STATUS_ERROR: u64 = 2;
+const TRACE_ID: u32 = bytes(1);
+const SPAN_ID: u32 = bytes(2);
+const PARENT_ID: u32 = bytes(4);
+const NAME: u32 = bytes(5);
+const KIND: u32 = varint(6);
+const START: u32 = fixed64(7);
+const END: u32 = fixed64(8);
+const ATTRIBUTE: u32 = bytes(9);
+const EVENT: u32 = bytes(11);
+const STATUS: u32 = bytes(15);
+const FLAGS: u32 = fixed32(16);
 
-// Tags of the usual fields: number and wire type in one byte.
-const TRACE_ID: u8 = 1 << 3 | LENGTH;
-const SPAN_ID: u8 = 2 << 3 | LENGTH;
-const PARENT_SPAN_ID: u8 = 4 << 3 | LENGTH;
-const NAME: u8 = 5 << 3 | LENGTH;
-const KIND: u8 = 6 << 3;
-const START: u8 = 7 << 3 | FIXED64;
-const END: u8 = 8 << 3 | FIXED64;
-const ATTRIBUTE: u8 = 9 << 3 | LENGTH;
+const KIND_SERVER: u32 = 2;
+const KIND_CONSUMER: u32 = 5;
+const STATUS_ERROR: u32 = 2;
 
-/// What the scan reads of a span.
-#[derive(Default)]
-struct Seen {
-    kind: u64,
-    start: u64,
-    end: u64,
-    code: u64,
-    id: u64,
-}
-
-pub(super) fn span(mut span: Reader<'_>, counts: &mut Counts) -> Result<(), Malformed> {
-    let mut seen = Seen::default();
-    while let Some(tag) = span.peek() {
-        match tag {
-            // Attributes stand together, so the branch on the tag is skipped between them.
-            ATTRIBUTE => {
-                while span.peek() == Some(ATTRIBUTE) {
-                    values::attribute(&mut span)?;
-                }
-            }
-            TRACE_ID => {
-                if span.tagged::<16>().is_none() {
-                    seldom(&mut span, &mut seen)?;
-                }
-            }
-            PARENT_SPAN_ID => {
-                if span.tagged::<8>().is_none() {
-                    seldom(&mut span, &mut seen)?;
-                }
-            }
-            SPAN_ID => match span.tagged::<8>() {
-                Some(id) => seen.id = u64::from_le_bytes(*id),
-                None => seldom(&mut span, &mut seen)?,
-            },
-            NAME => values::name(&mut span)?,
-            KIND => {
-                span.step();
-                seen.kind = span.varint()?;
-            }
-            START => seen.start = span.tagged_fixed64()?,
-            END => seen.end = span.tagged_fixed64()?,
-            _ => seldom(&mut span, &mut seen)?,
-        }
-    }
-    seen.count(counts);
-    Ok(())
-}
-
-/// The next field, whichever it is and however its tag is written.
-#[inline(never)]
-fn seldom(span: &mut Reader<'_>, seen: &mut Seen) -> Result<(), Malformed> {
-    let Some((number, value)) = span.next()? else { return Ok(()) };
-    match number {
-        2 => seen.id = mix_bytes(0, value.bytes()?),
-        6 => seen.kind = value.varint()?,
-        7 => seen.start = value.fixed64()?,
-        8 => seen.end = value.fixed64()?,
-        15 => status(value.bytes()?, &mut seen.code)?,
-        _ => values::field(&SPAN, number, value, DEPTH_MAX)?,
-    }
-    Ok(())
-}
-
-impl Seen {
-    #[inline]
-    fn count(&self, counts: &mut Counts) {
-        counts.records += 1;
-        let hash = mix(mix(self.id, self.start), self.end);
-        counts.fingerprint = counts.fingerprint.wrapping_add(hash);
-        if self.kind == KIND_SERVER || self.kind == KIND_CONSUMER {
-            counts.requests += 1;
-            counts.errors += u64::from(self.code == STATUS_ERROR);
-            if self.start > 0 && self.end >= self.start {
-                counts.durations[bucket(self.end - self.start)] += 1;
-            }
-        }
-    }
-}
-
-fn status(bytes: &[u8], code: &mut u64) -> Result<(), Malformed> {
+pub(super) fn span(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
+    let (mut kind, mut start, mut end, mut code, mut id) = (0, 0, 0, 0, 0);
     let mut reader = Reader::new(bytes);
-    while let Some((number, value)) = reader.next()? {
-        match number {
-            2 => values::text(value.bytes()?).map(drop)?,
-            3 => *code = value.varint()?,
-            _ => {}
+    while let Some(tag) = reader.tag()? {
+        match tag {
+            TRACE_ID | PARENT_ID => reader.bytes().map(drop)?,
+            SPAN_ID => id = id_word(reader.bytes()?),
+            NAME => values::text(reader.bytes()?)?,
+            // Enums are 32 bits wide; decoders drop the rest.
+            KIND => kind = reader.varint()? as u32,
+            START => start = reader.fixed64()?,
+            END => end = reader.fixed64()?,
+            ATTRIBUTE => values::attributes(&mut reader, ATTRIBUTE, DEPTH_MAX)?,
+            EVENT => event(reader.bytes()?)?,
+            STATUS => status(reader.bytes()?, &mut code)?,
+            FLAGS => reader.fixed32().map(drop)?,
+            _ => values::other(&SPAN, tag, &mut reader, DEPTH_MAX)?,
+        }
+    }
+    counts.records += 1;
+    counts.fingerprint = counts.fingerprint.wrapping_add(mix(mix(id, start), end));
+    if kind == KIND_SERVER || kind == KIND_CONSUMER {
+        counts.requests += 1;
+        counts.errors += u64::from(code == STATUS_ERROR);
+        if start > 0 && end >= start {
+            counts.durations[bucket(end - start)] += 1;
         }
     }
     Ok(())
 }
+
+fn status(status: &[u8], code: &mut u32) -> Result<(), Malformed> {
+    const MESSAGE: u32 = bytes(2);
+    const CODE: u32 = varint(3);
+
+    let mut reader = Reader::new(status);
+    while let Some(tag) = reader.tag()? {
+        match tag {
+            MESSAGE => values::text(reader.bytes()?)?,
+            CODE => *code = reader.varint()? as u32,
+            _ => values::other(&crate::otlp::traces::STATUS, tag, &mut reader, DEPTH_MAX)?,
+        }
+    }
+    Ok(())
+}
+
+fn event(event: &[u8]) -> Result<(), Malformed> {
+    const TIME: u32 = fixed64(1);
+    const NAME: u32 = bytes(2);
+    const ATTRIBUTE: u32 = bytes(3);
+    const DEPTH: u32 = DEPTH_MAX - 1;
+
+    let mut reader = Reader::new(event);
+    while let Some(tag) = reader.tag()? {
+        match tag {
+            TIME => reader.fixed64().map(drop)?,
+            NAME => values::text(reader.bytes()?)?,
+            ATTRIBUTE => values::attributes(&mut reader, ATTRIBUTE, DEPTH)?,
+            _ => values::other(&EVENT_MESSAGE, tag, &mut reader, DEPTH)?,
+        }
+    }
+    Ok(())
+}
+
+/// The upper bounds in nanoseconds.
+const BOUNDS_NS: [u64; DURATION_BOUNDS_MS.len()] = {
+    let mut bounds = DURATION_BOUNDS_MS;
+    let mut i = 0;
+    while i < bounds.len() {
+        bounds[i] *= 1_000_000;
+        i += 1;
+    }
+    bounds
+};
+
+/// The bucket of the shortest duration of each bit length. Bounds at least double, so that a
+/// duration is in this bucket or in the next.
+const BUCKET_BY_BITS: [u8; 65] = {
+    let mut buckets = [0; 65];
+    let (mut bits, mut bucket) = (0, 0);
+    while bits <= 64 {
+        let shortest = if bits == 0 { 0 } else { 1 << (bits - 1) };
+        while bucket < BOUNDS_NS.len() && shortest > BOUNDS_NS[bucket] {
+            assert!(bucket == 0 || BOUNDS_NS[bucket] >= 2 * BOUNDS_NS[bucket - 1]);
+            bucket += 1;
+        }
+        buckets[bits] = bucket as u8;
+        bits += 1;
+    }
+    buckets
+};
 
 /// The bucket of a duration in nanoseconds; bounds belong to the bucket they end.
+#[inline]
 pub(super) fn bucket(duration_ns: u64) -> usize {
-    DURATION_BOUNDS_MS.partition_point(|bound_ms| duration_ns > bound_ms * 1_000_000)
+    let bits = (u64::BITS - duration_ns.leading_zeros()) as usize;
+    let bucket = usize::from(BUCKET_BY_BITS[bits]);
+    bucket + usize::from(BOUNDS_NS.get(bucket).is_some_and(|bound| duration_ns > *bound))
 }
