@@ -15,6 +15,7 @@ use crate::json;
 use crate::kind::Kind;
 use crate::memory::{Budget, Buffer, Held};
 use crate::refusal::Refusal;
+use crate::unzstd::{self, unzstd};
 
 /// Requests beyond this size are opened and scanned away from the runtime's workers, so that a
 /// 64 MiB body does not hold up the small ones.
@@ -26,6 +27,7 @@ pub(crate) enum Encoding {
     Identity,
     Gzip,
     Deflate,
+    Zstd,
 }
 
 /// How the body is encoded.
@@ -61,6 +63,7 @@ impl Arrival {
         let opened = match self.encoding {
             Encoding::Identity | Encoding::Deflate => 0,
             Encoding::Gzip => claimed_bytes(&self.body),
+            Encoding::Zstd => claimed_by_zstd(&self.body),
         };
         // A trailer may lie, and deflate has none; what is hidden cannot be more than about
         // 1 000 times the body.
@@ -84,6 +87,11 @@ impl Arrival {
                 held.merge(more);
                 (plain, None)
             }
+            Encoding::Zstd => {
+                let (plain, more) = unzstd(&body, budget, max)?.freeze();
+                held.merge(more);
+                (plain, None)
+            }
         };
         match format {
             Format::Protobuf => Ok(Content { plain, gzip, held }),
@@ -96,6 +104,12 @@ impl Arrival {
             }
         }
     }
+}
+
+/// A size that is not told may be any.
+fn claimed_by_zstd(zstd: &[u8]) -> usize {
+    let claimed = unzstd::claimed_bytes(zstd).and_then(|bytes| usize::try_from(bytes).ok());
+    claimed.unwrap_or(usize::MAX)
 }
 
 /// Smaller bodies are copied before they are queued: as slices of a connection's read buffer they

@@ -42,6 +42,7 @@ mod run;
 mod samples;
 mod scan;
 mod tally;
+mod unzstd;
 mod wire;
 
 use std::net::SocketAddr;

@@ -106,7 +106,7 @@ impl Buffer {
     pub(crate) fn reserve(&mut self, more: usize) -> Result<(), Refusal> {
         let wanted = self.bytes.len().saturating_add(more);
         if wanted > self.max {
-            return Err(Refusal::TooLarge { max: self.max });
+            return Err(self.too_large());
         }
         if wanted > self.bytes.capacity() {
             let doubled = self.bytes.capacity().saturating_mul(2).clamp(1_024, self.max.max(1_024));
@@ -120,6 +120,11 @@ impl Buffer {
     /// Bytes that fit without growth.
     pub(crate) fn room(&self) -> usize {
         self.bytes.capacity().min(self.max) - self.bytes.len()
+    }
+
+    /// What is said of a content that goes beyond the limit.
+    pub(crate) const fn too_large(&self) -> Refusal {
+        Refusal::TooLarge { max: self.max }
     }
 
     /// Bytes that the limit still allows.

@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
     NotInJson,
     #[error("the message is compressed, but grpc-encoding does not say how")]
     NoGrpcEncoding,
-    #[error("the content encoding must be gzip, deflate or none")]
+    #[error("the content encoding must be gzip, zstd, deflate or none")]
     Encoding,
     #[error("the request is larger than {max} bytes; send smaller batches")]
     TooLarge { max: usize },

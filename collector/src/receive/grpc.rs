@@ -63,7 +63,7 @@ async fn take(
     let encoding = match (compressed, declared) {
         (false, _) => Encoding::Identity,
         (true, Encoding::Identity) => return Err(Refusal::NoGrpcEncoding),
-        (true, Encoding::Gzip | Encoding::Deflate) => declared,
+        (true, Encoding::Gzip | Encoding::Deflate | Encoding::Zstd) => declared,
     };
     pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await
 }
@@ -72,6 +72,7 @@ fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
         None | Some(b"identity") => Ok(Encoding::Identity),
         Some(b"gzip") => Ok(Encoding::Gzip),
+        Some(b"zstd") => Ok(Encoding::Zstd),
         Some(b"deflate") => Ok(Encoding::Deflate),
         Some(_) => Err(Refusal::Encoding),
     }
@@ -113,7 +114,8 @@ fn refused(refusal: &Refusal) -> Response<Reply> {
     let details = STANDARD_NO_PAD.encode(status::protobuf(refusal));
     headers.insert(GRPC_DETAILS, text(details));
     if *refusal == Refusal::Encoding {
-        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip,deflate"));
+        headers
+            .insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip,deflate,zstd"));
     }
     response
 }

@@ -101,6 +101,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
         Ok(Encoding::Gzip)
     } else if value.eq_ignore_ascii_case("deflate") {
         Ok(Encoding::Deflate)
+    } else if value.eq_ignore_ascii_case("zstd") {
+        Ok(Encoding::Zstd)
     } else {
         Err(Refusal::Encoding)
     }
@@ -130,7 +132,7 @@ fn refused(media: Option<Media>, refusal: &Refusal) -> Response<Reply> {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
     }
     if *refusal == Refusal::Encoding {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip, deflate"));
     }
     response
 }

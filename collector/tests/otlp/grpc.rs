@@ -5,7 +5,7 @@ use http::Request;
 use http_body_util::Full;
 use prost::Message;
 
-use crate::rig::{Answer, Rig, ask, gzip, on_free_ports, start};
+use crate::rig::{Answer, Rig, ask, gzip, on_free_ports, start, zstd};
 use crate::samples;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -31,7 +31,7 @@ pub async fn call(rig: &Rig, path: &str, encoding: &str, body: Vec<u8>) -> Answe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_signals_are_taken_with_and_without_gzip() {
+async fn all_signals_are_taken_in_every_encoding() {
     let rig = start(on_free_ports()).await;
     let requests = [
         (TRACES, samples::spans("shop", 3, 1).encode_to_vec()),
@@ -39,8 +39,14 @@ async fn all_signals_are_taken_with_and_without_gzip() {
         (LOGS, samples::log_lines("shop", 2).encode_to_vec()),
     ];
     for (path, message) in &requests {
-        for body in [frame(0, message), frame(1, &gzip(message))] {
-            let answer = call(&rig, path, "gzip", body).await;
+        let bodies = [
+            ("identity", frame(0, message)),
+            ("gzip", frame(0, message)),
+            ("gzip", frame(1, &gzip(message))),
+            ("zstd", frame(1, &zstd(message))),
+        ];
+        for (encoding, body) in bodies {
+            let answer = call(&rig, path, encoding, body).await;
             assert_eq!(answer.grpc_status(), "0");
             assert!(answer.trailers.is_some(), "the status of a success is in the trailers");
             assert_eq!(answer.body, b"\0\0\0\0\0".as_slice(), "one empty message");
@@ -48,7 +54,7 @@ async fn all_signals_are_taken_with_and_without_gzip() {
     }
     let row = rig.page(0, 0).await.rows.remove(0);
     let records = [row.traces, row.metrics, row.logs].map(|signal| signal.expect("came").records);
-    assert_eq!(records, [6, 2, 4]);
+    assert_eq!(records, [12, 4, 8]);
     rig.stop().await;
 }
 
@@ -63,7 +69,7 @@ async fn refusals_are_grpc_statuses() {
             frame(0, &good),
             "12",
         ),
-        (TRACES, "zstd", frame(1, &good), "12"),
+        (TRACES, "br", frame(1, &good), "12"),
         (TRACES, "identity", frame(1, &gzip(&good)), "13"),
         (TRACES, "identity", frame(0, b"\x0a\xff"), "3"),
         (TRACES, "gzip", frame(1, &good), "3"),
@@ -73,6 +79,8 @@ async fn refusals_are_grpc_statuses() {
     ] {
         let answer = call(&rig, path, encoding, body).await;
         assert_eq!(answer.grpc_status(), code, "{path} {encoding}");
+        let known = if encoding == "br" { "identity,gzip,deflate,zstd" } else { "" };
+        assert_eq!(answer.header("grpc-accept-encoding"), known, "{path} {encoding}");
         assert!(!answer.header("grpc-message").is_empty());
     }
     rig.stop().await;

@@ -5,7 +5,7 @@ use http::Request;
 use http_body_util::Full;
 use prost::Message;
 
-use crate::rig::{Answer, JSON, PROTOBUF, Rig, ask, gzip, on_free_ports, start};
+use crate::rig::{Answer, JSON, PROTOBUF, Rig, ask, gzip, on_free_ports, start, zstd};
 use crate::samples;
 
 /// The code of the `google.rpc.Status` in a JSON answer.
@@ -16,7 +16,7 @@ fn json_code(answer: &Answer) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_signals_are_taken_in_protobuf_and_json_with_and_without_gzip() {
+async fn all_signals_are_taken_in_protobuf_and_json_in_every_encoding() {
     let rig = start(on_free_ports()).await;
     let traces = samples::full_traces();
     let (metrics, logs) = (samples::full_metrics(), samples::full_logs());
@@ -27,8 +27,8 @@ async fn all_signals_are_taken_in_protobuf_and_json_with_and_without_gzip() {
     ];
     for (path, protobuf, json) in requests {
         for (kind, body) in [(PROTOBUF, protobuf), (JSON, json.expect("serializes"))] {
-            for encoding in ["identity", "gzip"] {
-                let body = if encoding == "gzip" { gzip(&body) } else { body.clone() };
+            let bodies = [("identity", body.clone()), ("gzip", gzip(&body)), ("zstd", zstd(&body))];
+            for (encoding, body) in bodies {
                 let headers = [("content-type", kind), ("content-encoding", encoding)];
                 let answer = rig.post(path, &headers, body).await;
                 assert_eq!(answer.status, 200, "{path} {kind} {encoding} {:?}", answer.body);
@@ -46,7 +46,7 @@ async fn all_signals_are_taken_in_protobuf_and_json_with_and_without_gzip() {
         (signal.arrivals, signal.records)
     });
     // Of the full metrics, the three number points carry no recorded value.
-    assert_eq!(arrivals, [(4, 4), (4, 12), (4, 4)]);
+    assert_eq!(arrivals, [(6, 6), (6, 18), (6, 6)]);
     rig.stop().await;
 }
 

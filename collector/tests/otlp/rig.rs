@@ -276,3 +276,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).expect("memory does not fail");
     encoder.finish().expect("memory does not fail")
 }
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(bytes, 1).expect("memory does not fail")
+}
