@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::cors;
 
-pub use exporter::{Compression, ExporterConfig, Protocol, TlsConfig};
+pub use exporter::{
+    Compression, Exported, ExporterConfig, ExporterKind, FileFormat, Protocol, TlsConfig,
+};
 pub use secret::{EnvSource, FileSource, HeaderSource};
 
 const MIB: usize = 1_024 * 1_024;

@@ -10,8 +10,12 @@
 mod attempt;
 mod breaker;
 mod client;
+mod debug;
+mod destination;
+mod file;
 mod files;
 mod headers;
+mod jsonl;
 mod pause;
 mod queue;
 mod send;
@@ -30,7 +34,7 @@ use crate::metrics::ExporterMetrics;
 use crate::parcel::Parcel;
 use crate::refusal::Refusal;
 use breaker::Breaker;
-use client::Client;
+use destination::Destination;
 
 pub(crate) use breaker::Doing;
 pub(crate) use queue::{DropReason, Item, Share};
@@ -56,7 +60,9 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct Target {
     config: ExporterConfig,
-    client: Client,
+    /// What the log calls it.
+    exporter: String,
+    destination: Destination,
     breaker: Breaker,
 }
 
@@ -87,7 +93,7 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// The exporters of `configs`. A backend that is in `before` with the same endpoint keeps its
+    /// The exporters of `configs`. A backend that is in `before` with the same label keeps its
     /// queue and its task, and what waits in it goes out as the new settings say.
     ///
     /// # Errors
@@ -103,8 +109,9 @@ impl Renewal {
         let (mut queues, mut tasks, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for config in configs {
             let breaker = Breaker::new(config.breaker_failures, config.breaker_rest_ms);
-            let (client, config) = (Client::new(config)?, config.clone());
-            let target = Arc::new(Target { config, client, breaker });
+            let (exporter, destination) = (config.label(), Destination::new(config)?);
+            let config = config.clone();
+            let target = Arc::new(Target { config, exporter, destination, breaker });
             let config = &target.config;
             if let Some(at) = known.iter().position(|queue| queue.stays(config)) {
                 let queue = known.swap_remove(at).clone();
@@ -141,7 +148,7 @@ impl Queue {
     /// Whether this is the queue of `config`: the same backend, with as much room.
     fn stays(&self, config: &ExporterConfig) -> bool {
         let now = &self.target.borrow().config;
-        now.endpoint == config.endpoint && now.queue_bytes == config.queue_bytes
+        now.label() == config.label() && now.queue_bytes == config.queue_bytes
     }
 
     /// Whether `config` needs connections of its own; certificates may have changed in their files.

@@ -58,7 +58,8 @@ use watchdog_core::names::Boot;
 pub use reload::{Applied, Proposal, Source, Version};
 
 pub use config::{
-    Compression, Config, EnvSource, ExporterConfig, FileSource, HeaderSource, Protocol, TlsConfig,
+    Compression, Config, EnvSource, Exported, ExporterConfig, ExporterKind, FileFormat, FileSource,
+    HeaderSource, Protocol, TlsConfig,
 };
 
 /// Where the watchdog listens for beats; asked again for every beat. `None`: no watchdog is known.

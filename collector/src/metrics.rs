@@ -235,7 +235,7 @@ impl Metrics {
 
     /// The metrics of one exporter.
     pub(crate) fn exporter(&self, config: &ExporterConfig) -> Arc<ExporterMetrics> {
-        let exporter = config.endpoint.clone();
+        let exporter = config.label();
         let dropped = |reason: DropReason| {
             PerSignal::new(|signal| {
                 let (exporter, reason) = (exporter.clone(), reason.as_str());

@@ -42,6 +42,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Client {
     http: legacy::Client<Connector, Chunks>,
     base: Uri,
+    /// Whether nothing is appended to `base`.
+    is_whole: bool,
     protocol: Protocol,
     compression: Compression,
     headers: Arc<Headers>,
@@ -69,6 +71,7 @@ impl Client {
         Ok(Self {
             http: builder.build(Connector::new(config, tcp)?),
             base: config.base()?,
+            is_whole: config.endpoint_is_whole && config.protocol == Protocol::Http,
             protocol: config.protocol,
             compression: config.compression,
             headers: Arc::new(Headers::new(config)?),
@@ -136,6 +139,9 @@ impl Client {
     }
 
     fn uri(&self, path: &str) -> Uri {
+        if self.is_whole {
+            return self.base.clone();
+        }
         let base = self.base.path().trim_end_matches('/');
         let path = PathAndQuery::try_from(format!("{base}{path}"))
             .expect("a checked path and one of ours are a path");

@@ -75,6 +75,11 @@ impl Share {
         }
     }
 
+    /// The exporter is not there for its kind.
+    pub(super) fn passed_over(mut self) {
+        self.said = true;
+    }
+
     /// The backend will never have it.
     pub(super) fn dropped(mut self, reason: DropReason) {
         self.end(reason);

@@ -58,7 +58,7 @@ impl Target {
     /// Items to work on at a time. While the backend does not answer, one is enough to probe it.
     fn width(&self) -> usize {
         match self.breaker.doing() {
-            Doing::Passing => self.config.concurrency,
+            Doing::Passing => self.destination.width(self.config.concurrency),
             Doing::Resting | Doing::Probing => 1,
         }
     }
@@ -76,8 +76,11 @@ impl Sender {
         let mut targets = self.target.clone();
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
+            if !target.config.takes(share.parcel().kind) {
+                return share.passed_over();
+            }
             let give_up = began.plus_ms(target.config.retry_for_ms);
-            let Ok(body) = target.client.body(Arc::clone(&payload)).await else {
+            let Ok(body) = target.destination.body(Arc::clone(&payload)).await else {
                 // Only a blocking thread that the stop ended gives no body.
                 return share.dropped(DropReason::Stopped);
             };
@@ -92,8 +95,8 @@ impl Sender {
                     Ok(Outcome { rejected, message }) => {
                         if rejected > 0 {
                             // Counted as dropped; a line for each would flood the log.
-                            let endpoint = &target.config.endpoint;
-                            debug!(endpoint, rejected, message, "partly rejected");
+                            let exporter = &target.exporter;
+                            debug!(exporter, rejected, message, "partly rejected");
                         }
                         return share.delivered(rejected);
                     }
@@ -130,31 +133,31 @@ impl Sender {
         };
         let patience = Duration::from_millis(patience_ms.min(timeout_ms));
         let start = driver::now();
-        let attempt = target.client.attempt(kind, body.clone());
+        let attempt = target.destination.attempt(kind, body.clone());
         let outcome = match tokio::time::timeout(patience, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Later { why: "no answer in time".to_owned(), after: None }),
         };
         let now = driver::now();
-        let endpoint = &target.config.endpoint;
+        let exporter = &target.exporter;
         match &outcome {
             Ok(_) => {
                 target.breaker.answered(now.since_ms(start));
                 if self.metrics.health.works() {
-                    info!(endpoint, "the backend takes telemetry again");
+                    info!(exporter, "the backend takes telemetry again");
                 }
             }
             Err(Failure::Never { why }) => {
                 target.breaker.answered(now.since_ms(start));
                 // A backend may well not know profiles; that says nothing about its health.
                 if kind != Kind::Profiles && self.metrics.health.fails(now, why) {
-                    warn!(endpoint, why, "the backend refuses telemetry for good");
+                    warn!(exporter, why, "the backend refuses telemetry for good");
                 }
             }
             Err(Failure::Later { why, after }) => {
                 self.metrics.failed_attempt();
                 if self.metrics.health.fails(now, why) {
-                    warn!(endpoint, why, "cannot deliver; trying again");
+                    warn!(exporter, why, "cannot deliver; trying again");
                 }
                 if target.breaker.failed(was_probe, *after) {
                     self.metrics.breaker.trips();

@@ -215,7 +215,8 @@ async fn a_stop_delivers_what_is_queued() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_is_echoed_after_the_backend_took_it_and_not_before() {
-    let backend = backend(vec![Script::Status(503, Vec::new(), Vec::new())]).await;
+    let wait = vec![("retry-after", "1".to_owned())];
+    let backend = backend(vec![Script::Status(503, wait, Vec::new())]).await;
     let rig = forwarding_to(&http(backend.endpoint())).await;
     assert_eq!(rig.traces(samples::probe("run", 1).encode_to_vec()).await.status, 200);
     backend.got_when(1).await;

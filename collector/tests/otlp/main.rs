@@ -5,6 +5,7 @@ mod forwarding;
 mod grpc;
 mod hostile;
 mod http;
+mod places;
 mod profiles;
 mod reload;
 mod rig;

@@ -1,0 +1,73 @@
+//! Where an exporter forwards to: a backend, a file, or the log.
+//!
+//! Invariant: every kind of place answers an attempt as a backend does, so that retries, the
+//! breaker and the counts are the same for all.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::attempt::{Failure, Outcome};
+use super::client::Client;
+use super::debug::Debugger;
+use super::file::Appender;
+use crate::arrival::Payload;
+use crate::config::{ExporterConfig, ExporterKind};
+use crate::kind::Kind;
+
+/// A place that takes requests.
+#[derive(Debug)]
+pub(super) enum Destination {
+    Backend(Box<Client>),
+    File(Arc<Appender>),
+    Log(Debugger),
+}
+
+impl Destination {
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn new(config: &ExporterConfig) -> Result<Self, String> {
+        Ok(match config.kind {
+            ExporterKind::Otlp => Self::Backend(Box::new(Client::new(config)?)),
+            ExporterKind::File => Self::File(Arc::new(Appender::new(config)?)),
+            ExporterKind::Debug => Self::Log(Debugger::new(config.lines_per_s)),
+        })
+    }
+
+    /// Requests that may be under way at a time; files and the log are written in order.
+    pub(super) const fn width(&self, concurrency: usize) -> usize {
+        match self {
+            Self::Backend(_) => concurrency,
+            Self::File(_) | Self::Log(_) => 1,
+        }
+    }
+
+    /// The bytes of `payload` as the place wants them.
+    pub(super) async fn body(&self, payload: Arc<Payload>) -> Result<Bytes, JoinError> {
+        match self {
+            Self::Backend(client) => client.body(payload).await,
+            Self::File(_) | Self::Log(_) => Ok(payload.plain()),
+        }
+    }
+
+    /// Gives it `body` once.
+    pub(super) async fn attempt(&self, kind: Kind, body: Bytes) -> Result<Outcome, Failure> {
+        let taken = Outcome { rejected: 0, message: String::new() };
+        match self {
+            Self::Backend(client) => client.attempt(kind, body).await,
+            Self::File(file) => {
+                let file = Arc::clone(file);
+                match spawn_blocking(move || file.append(kind, &body)).await {
+                    Ok(Ok(())) => Ok(taken),
+                    Ok(Err(why)) => Err(Failure::Later { why, after: None }),
+                    Err(_) => Err(Failure::Later { why: "stopping".to_owned(), after: None }),
+                }
+            }
+            Self::Log(log) => {
+                log.show(kind, &body);
+                Ok(taken)
+            }
+        }
+    }
+}
