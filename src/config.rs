@@ -111,7 +111,7 @@ fn across(config: &Config, origins: &Origins, source: &str) -> Vec<Mistake> {
             let text = format!("service `{}` is configured twice", service.name);
             found.push(Mistake::at(source, span, text));
         }
-        for (key, text) in service.mistakes(&config.policy) {
+        for (key, text) in service.mistakes(&config.policy, &config.watchdog.judge) {
             let path = origin::join(&entry, &key);
             found.push(Mistake::at(source, origins.nearest(&path), text));
         }

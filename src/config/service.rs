@@ -8,8 +8,10 @@ use agent_gate::{Policy, RevertAction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::Spanned;
+use watchdog_core::liveness::{LivenessContract, Plan, Unkept, plan};
 use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
+use watchdog_core::watch::WatchConfig;
 
 use super::mistake::in_our_words;
 
@@ -30,6 +32,8 @@ pub struct ServiceTable {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_grace_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessContract>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<RevertAction>,
     /// Keys of `[policy]` that differ for this service.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -43,6 +47,11 @@ fn environment_default() -> Environment {
 
 impl ServiceTable {
     #[must_use]
+    pub fn name(&self) -> &Service {
+        self.name.get_ref()
+    }
+
+    #[must_use]
     pub fn for_watchdog(&self) -> watchdog::ServiceConfig {
         watchdog::ServiceConfig {
             name: self.name.get_ref().clone(),
@@ -51,6 +60,7 @@ impl ServiceTable {
             beat_interval_ms: self.beat_interval_ms,
             instances_min: self.instances_min,
             restart_grace_ms: self.restart_grace_ms,
+            liveness: self.liveness,
         }
     }
 
@@ -64,9 +74,15 @@ impl ServiceTable {
         }
     }
 
+    /// The beats that keep the liveness contract, if there is one.
+    pub fn plan(&self, judge: &WatchConfig) -> Option<Result<Plan, Unkept>> {
+        let way = judge.presumed_way();
+        self.liveness.map(|contract| plan(&contract, self.beat_interval_ms, way, judge))
+    }
+
     /// What is wrong with this table although every key is well formed, by key.
     #[must_use]
-    pub fn mistakes(&self, policy: &Policy) -> Vec<(String, String)> {
+    pub fn mistakes(&self, policy: &Policy, judge: &WatchConfig) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for (key, value) in [
             ("beat_interval_ms", self.beat_interval_ms == Some(0)),
@@ -76,6 +92,9 @@ impl ServiceTable {
             if value {
                 found.push((key.to_owned(), format!("{key} says nothing; leave it out instead")));
             }
+        }
+        if let Some(Err(unkept)) = self.plan(judge) {
+            found.push(("liveness".to_owned(), format!("liveness of `{}`: {unkept}", self.name())));
         }
         for (key, value) in &self.policy {
             if let Err(error) = overridden(policy, key, value) {

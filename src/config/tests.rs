@@ -94,3 +94,18 @@ fn a_policy_of_one_service_is_checked_like_the_policy() {
     assert!(error.contains("t.toml:4:1: policy.bake_m: unknown key `bake_m`"), "{error}");
     assert!(read("[[service]]\nname = \"a\"\n[service.policy]\nbake_ms = 5\n").is_ok());
 }
+
+#[test]
+fn a_liveness_contract_that_cannot_be_kept_says_why_and_what_could() {
+    let contract = |detect: u64, interval: &str| {
+        format!(
+            "[[service]]\nname = \"a\"\n{interval}\n[service.liveness]\ndetect_ms = {detect}\n\
+             mistakes_apart_ms = 2592000000\nmistake_ms_max = 1000\n"
+        )
+    };
+    assert!(read(&contract(1_000, "")).is_ok());
+    let error = read(&contract(1_000, "beat_interval_ms = 900")).unwrap_err();
+    assert!(error.contains("liveness of `a`: beats every 900 ms are too slow"), "{error}");
+    let error = read(&contract(50, "")).unwrap_err();
+    assert!(error.contains("it must be at least 120"), "{error}");
+}

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use watchdog_core::liveness::LivenessContract;
 use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
 use watchdog_core::watch::{ExpectedService, WatchConfig};
@@ -101,6 +102,7 @@ impl ServiceConfig {
             beat_interval_ms: self.beat_interval_ms,
             instances_min: self.instances_min,
             restart_grace_ms: self.restart_grace_ms,
+            liveness: self.liveness,
         }
     }
 }
@@ -124,6 +126,9 @@ pub struct ServiceConfig {
     /// For how long a planned stop may last, in milliseconds; `None` means 5 000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_grace_ms: Option<u64>,
+    /// What is promised of its detector; `None` means two periods and the slack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessContract>,
 }
 
 /// The environment of a service that names none.

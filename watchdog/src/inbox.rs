@@ -29,7 +29,8 @@ pub struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    beats: BTreeMap<(Service, Instance), Beat>,
+    /// The newest of each instance, and how many it stands for.
+    beats: BTreeMap<(Service, Instance), (Beat, u64)>,
     others: VecDeque<Event>,
     drained: Option<Tick>,
     shed: u64,
@@ -62,8 +63,12 @@ impl Inbox {
         let mut waiting = self.lock();
         let key = (beat.service.clone(), beat.body.instance.clone());
         let full = waiting.beats.len() >= BEATS_MAX && !waiting.beats.contains_key(&key);
-        if full || waiting.beats.insert(key, beat).is_some() {
+        if full {
             waiting.shed += 1;
+        } else {
+            let told = waiting.beats.get(&key).map_or(1, |(_, told)| told + 1);
+            waiting.shed += u64::from(told > 1);
+            waiting.beats.insert(key, (beat, told));
         }
         self.bell.notify_one();
     }
@@ -105,7 +110,8 @@ impl Inbox {
         let (drained, closed) = (waiting.drained, waiting.closed);
         let shed = std::mem::take(&mut waiting.shed);
         drop(waiting);
-        let events = beats.into_values().map(Beat::into_event).chain(others).collect();
+        let beats = beats.into_values().map(|(beat, told)| beat.into_event(told));
+        let events = beats.chain(others).collect();
         Delivery { events, drained, shed, closed }
     }
 
@@ -116,8 +122,8 @@ impl Inbox {
 }
 
 impl Beat {
-    fn into_event(self) -> Event {
+    fn into_event(self, told: u64) -> Event {
         let Self { service, body, authenticated } = self;
-        Event::BeatHeard { service, body, authenticated }
+        Event::BeatHeard { service, body, authenticated, told }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, watch};
 use watchdog_core::names::{Boot, Environment, Service};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{Stage, Verdict, VerdictKind};
+use watchdog_core::watch::Liveness;
 
 /// How many changes a slow reader of the stream may fall behind before it is told that it did.
 const CHANGES_KEPT: usize = 256;
@@ -27,6 +28,9 @@ pub struct Snapshot {
     pub at: Tick,
     pub mass_silence: bool,
     pub items: Vec<Verdict>,
+    /// The detectors of the same services in the same order, at most a second older; services
+    /// that are newer are missing.
+    pub liveness: Arc<Vec<(Service, Liveness)>>,
 }
 
 /// One service's step from one verdict to another.
@@ -60,12 +64,28 @@ pub struct Reader {
 /// Both ends, before the first verdict.
 #[must_use]
 pub fn channel(watchdog: String, boot: Boot) -> (Publisher, Reader) {
-    let nothing =
-        Snapshot { watchdog, boot, seq: 0, at: Tick(0), mass_silence: false, items: Vec::new() };
+    let nothing = Snapshot {
+        watchdog,
+        boot,
+        seq: 0,
+        at: Tick(0),
+        mass_silence: false,
+        items: Vec::new(),
+        liveness: Arc::default(),
+    };
     let (sender, receiver) = watch::channel(Arc::new(nothing));
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let reader = Reader { snapshot: receiver, changes: changes.clone() };
     (Publisher { snapshot: sender, changes }, reader)
+}
+
+impl Snapshot {
+    /// What the detector of `service` promises and achieves; `None` until it was looked at.
+    #[must_use]
+    pub fn liveness(&self, service: &Service) -> Option<&Liveness> {
+        let place = self.liveness.binary_search_by(|(name, _)| name.cmp(service)).ok()?;
+        Some(&self.liveness[place].1)
+    }
 }
 
 impl Publisher {

@@ -10,6 +10,7 @@
 //!
 //! Invariant: what is ordered was published before: a kill comes after the freeze.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -31,6 +32,8 @@ const LOOK_MS: u64 = 5;
 const LATE_MS_MIN: u64 = 20;
 /// How long the listening thread may state nothing, in milliseconds.
 const DRAIN_LAG_MS_MAX: u64 = 500;
+/// How often the figures of the detectors are published, in milliseconds.
+const LIVENESS_MS: u64 = 1_000;
 /// The step of the wall clock against the boot clock that counts, in milliseconds.
 const STEP_MS_MIN: u64 = 1_000;
 
@@ -63,6 +66,7 @@ pub struct Turns {
     started: Tick,
     proved: Option<Tick>,
     published: Option<Tick>,
+    measured: Option<Tick>,
     seq: u64,
 }
 
@@ -79,6 +83,7 @@ impl Turns {
             started: now,
             proved: None,
             published: None,
+            measured: None,
             seq: 0,
         }
     }
@@ -147,6 +152,13 @@ impl Turns {
         self.seq += 1;
         self.published = Some(now);
         let before = self.around.reader.latest();
+        let old = self.measured.is_none_or(|at| now.since_ms(at) >= LIVENESS_MS);
+        let liveness = if old {
+            self.measured = Some(now);
+            Arc::new(self.watch.liveness(self.judged))
+        } else {
+            Arc::clone(&before.liveness)
+        };
         self.around.publisher.publish(Snapshot {
             watchdog: before.watchdog.clone(),
             boot: before.boot.clone(),
@@ -154,6 +166,7 @@ impl Turns {
             at: now,
             mass_silence: self.watch.mass_silence(),
             items: self.watch.verdicts(self.judged),
+            liveness,
         });
     }
 

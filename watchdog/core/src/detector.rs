@@ -19,6 +19,7 @@
 //! Invariant: suspicion never comes later than `2 periods + slack` (550 ms for fast beats), and
 //! never sooner than the floor.
 
+use crate::liveness::LivenessContract;
 use crate::tick::Tick;
 use crate::watch::WatchConfig;
 
@@ -29,6 +30,8 @@ pub mod chen;
 const LONG_WINDOW: i64 = 64;
 /// Millisecond fractions of the schedule's lateness.
 const SCALE: i64 = 1_024;
+/// Its square root.
+const ROOT: i64 = 32;
 /// How far suspicion of fast beats may be put off by the schedule, past the floor.
 const FLOOR_PLAY_MS: u64 = 50;
 
@@ -54,6 +57,26 @@ impl BeatBounds {
         }
     }
 
+    /// The bounds that keep a contract which [`crate::liveness::plan`] made `interval_ms` for.
+    #[must_use]
+    pub fn for_contract(
+        contract: &LivenessContract,
+        interval_ms: u64,
+        config: &WatchConfig,
+    ) -> Self {
+        let interval_ms = interval_ms.max(1);
+        // Half of the slack is play for an early beat, half is the watchdog's own turn.
+        let suspect_min_ms = contract.detect_ms.saturating_sub(config.slack_ms);
+        let suspect_max_ms = contract.detect_ms.saturating_sub(config.slack_ms / 2);
+        let convict_ms = (4 * interval_ms).max(config.convict_floor_ms);
+        Self {
+            interval_ms,
+            suspect_min_ms,
+            suspect_max_ms,
+            convict_ms: convict_ms.max(suspect_max_ms + config.slack_ms),
+        }
+    }
+
     /// The longest that suspicion may take.
     #[must_use]
     pub const fn suspect_max_ms(&self) -> u64 {
@@ -71,13 +94,15 @@ pub struct Detector {
     last_lateness: i64,
     /// Mean interval as it is seen, in 1/[`SCALE`] ms; `None` until two beats were heard.
     mean_interval: Option<i64>,
+    /// Variance of intervals, in 1/[`SCALE`] ms²; `None` until three beats were heard.
+    variance: Option<i64>,
 }
 
 impl Detector {
     /// A process whose first beat came at `at`.
     #[must_use]
     pub const fn new(at: Tick) -> Self {
-        Self { last: at, lateness: 0, last_lateness: 0, mean_interval: None }
+        Self { last: at, lateness: 0, last_lateness: 0, mean_interval: None, variance: None }
     }
 
     /// A beat came at `at`, `steps` beats after the one before (1 if none was lost on the way).
@@ -94,7 +119,13 @@ impl Detector {
         let gap = i64::try_from(gap).unwrap_or(i64::MAX / SCALE) * SCALE;
         let steps = i64::try_from(steps.clamp(1, 1_000)).expect("at most 1000");
         let mean = self.mean_interval.unwrap_or(gap / steps);
-        self.last_lateness += gap - mean * steps;
+        let off = gap - mean * steps;
+        if self.mean_interval.is_some() {
+            let square = (off / ROOT).saturating_mul(off / ROOT);
+            let variance = self.variance.unwrap_or(square);
+            self.variance = Some(variance + (square - variance) / LONG_WINDOW);
+        }
+        self.last_lateness += off;
         self.lateness += (self.last_lateness - self.lateness) / LONG_WINDOW;
         self.mean_interval = Some(mean + (gap / steps - mean) / LONG_WINDOW);
     }
@@ -117,6 +148,14 @@ impl Detector {
     #[must_use]
     pub fn interval_ms(&self) -> Option<u64> {
         self.mean_interval.map(|mean| (mean.max(0) / SCALE).unsigned_abs())
+    }
+
+    /// Standard deviation of the delay of beats, in milliseconds; `None` until three were heard.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 52 bits")]
+    pub fn jitter_ms(&self) -> Option<f64> {
+        // Between two beats two delays differ: their variance is twice that of one.
+        self.variance.map(|variance| (variance as f64 / SCALE as f64 / 2.0).sqrt())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod attestation;
 pub mod beat;
 pub mod detector;
 pub mod judge;
+pub mod liveness;
 pub mod names;
 pub mod probe;
 pub mod pulse;

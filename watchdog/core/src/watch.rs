@@ -22,7 +22,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::beat::BeatBody;
 use crate::judge::{Opinion, Probes, Why, judge};
 use crate::names::{Boot, Environment, Service};
 use crate::probe::PROBE_SERVICE;
@@ -39,6 +38,8 @@ mod instance;
 mod mass;
 mod pace;
 mod probes;
+mod promise;
+mod quality;
 mod revisions;
 mod rows;
 mod service;
@@ -49,9 +50,12 @@ mod wire;
 pub use collector::CollectorView;
 pub use config::{COLLECTOR_SERVICE, ExpectedService, WatchConfig};
 pub use event::{Conviction, Effect, Event, Reason};
+pub use promise::Liveness;
+pub use quality::Achieved;
 
 use collector::{Backend, CollectorWatch};
 use evidence::World;
+use instance::Beat;
 use mass::{MassWatch, PathReport};
 use probes::ProbeLedger;
 use rows::PageContext;
@@ -146,8 +150,8 @@ impl Watch {
         let mut touched = std::mem::take(&mut self.touched);
         touched.any = true;
         match event {
-            Event::BeatHeard { service, body, authenticated } => {
-                self.hear(service, body, authenticated, now, &mut touched);
+            Event::BeatHeard { service, body, authenticated, told } => {
+                self.hear(service, Beat { body, authenticated, told }, now, &mut touched);
             }
             Event::TallyRead { page } => self.read(page, now, &mut touched),
             Event::TallyFailed => {
@@ -180,20 +184,13 @@ impl Watch {
         Vec::new()
     }
 
-    fn hear(
-        &mut self,
-        service: Service,
-        body: BeatBody,
-        authed: bool,
-        now: Tick,
-        touched: &mut Touched,
-    ) {
+    fn hear(&mut self, service: Service, beat: Beat, now: Tick, touched: &mut Touched) {
         if service.as_str() == COLLECTOR_SERVICE {
-            self.collector.hear(body, authed, now, &self.config);
+            self.collector.hear(beat, now, &self.config);
             return;
         }
         let Some(index) = self.find_or_add(service, now) else { return };
-        self.services[index].hear(body, authed, now, self.sight, &self.config);
+        self.services[index].hear(beat, now, self.sight, &self.config);
         touched.services.insert(index);
     }
 
@@ -337,6 +334,7 @@ impl Watch {
         for stream in &mut service.streams {
             stream.keep_silence(&moment);
         }
+        service.note_silence(now, self.sight, &self.config);
         service.opinion = opinion;
         if opinion.kind != before.kind {
             service.since = now;

@@ -11,6 +11,8 @@ use watchdog_core::verdict::{Verdict, VerdictKind};
 
 use crate::publish::Reader;
 
+mod liveness;
+
 #[derive(Debug)]
 pub(super) struct Verdicts {
     reader: Reader,
@@ -45,7 +47,8 @@ impl Collector for Verdicts {
         let unit = Some(&Unit::Seconds);
         one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", unit, observer)?;
         let coverage = items.first().and_then(|v| v.probes.coverage);
-        one(&mut encoder, "probe_coverage", "Share of probes that returned", None, coverage)
+        one(&mut encoder, "probe_coverage", "Share of probes that returned", None, coverage)?;
+        liveness::encode(&mut encoder, &snapshot)
     }
 }
 

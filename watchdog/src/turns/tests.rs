@@ -73,6 +73,7 @@ impl Rig {
                 leaving: false,
             },
             authenticated: true,
+            told: 1,
         };
         let page = TallyPage {
             boot: Boot::new("1").expect("a valid boot"),

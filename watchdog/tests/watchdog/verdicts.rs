@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use watchdog::{CollectorPlace, Wiring};
+use watchdog::{CollectorPlace, ServiceConfig, Wiring};
+use watchdog_core::liveness::LivenessContract;
 use watchdog_core::names::Boot;
 
 use crate::fakes::FakeCollector;
@@ -180,4 +181,55 @@ async fn the_pages_show_what_holds_and_the_stream_shows_what_changes() {
     let began = Instant::now();
     stage.stop().await.expect("a clean stop");
     assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_the_detector_promises_stands_beside_what_it_achieves() {
+    let contract =
+        LivenessContract { detect_ms: 600, mistakes_apart_ms: 86_400_000, mistake_ms_max: 600 };
+    let service = ServiceConfig {
+        name: "checkout".parse().expect("a valid name"),
+        environment: "test".parse().expect("a valid name"),
+        expect: None,
+        beat_interval_ms: Some(PERIOD_MS),
+        instances_min: None,
+        restart_grace_ms: None,
+        liveness: Some(contract),
+    };
+    let collector = Arc::new(FakeCollector::start("1700000000000-b").await);
+    let stage = Stage::start(config(), vec![service], watching(&collector)).await;
+    let shop = Shop::open(stage.address, Arc::clone(&collector));
+    wait(&stage, "is live", |v| v["verdict"] == "live").await;
+    shop.beating.store(false, Ordering::Relaxed);
+    let found =
+        wait(&stage, "has a figure", |v| !v["liveness"]["achieved"]["detect_ms_max"].is_null())
+            .await;
+    let liveness = &found["liveness"];
+    assert_eq!(liveness["promise"]["detect_ms"], 600);
+    assert_eq!(liveness["unkept"], Value::Null, "{liveness}");
+    assert_eq!(liveness["interval_ms"], PERIOD_MS);
+    let detected = liveness["achieved"]["detect_ms_max"].as_u64().expect("a figure");
+    assert!((500..1_100).contains(&detected), "{liveness}");
+    assert!(liveness["suspicion"].as_f64().is_some_and(|level| level > 3.0), "{liveness}");
+    shop.beating.store(true, Ordering::Relaxed);
+    let again = wait(&stage, "is a mistake", |v| v["liveness"]["achieved"]["mistakes"] == 1).await;
+    assert!(again["liveness"]["achieved"]["accuracy"].as_f64().is_some_and(|part| part < 1.0));
+    let text = stage.client.get(format!("http://{}/metrics", stage.address));
+    let text = text.send().await.expect("it answers").text().await.expect("text");
+    let promised = "holdpoint_watchdog_liveness_promised_seconds\
+                    {service=\"checkout\",figure=\"detection\"} 0.6";
+    assert!(text.contains(promised), "{text}");
+    assert!(text.contains("liveness_achieved_seconds{service=\"checkout\",figure=\"mistake\"}"));
+}
+
+/// The verdict about `checkout` as soon as `holds` is true of it.
+async fn wait(stage: &Stage, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let mut found = Value::Null;
+    stage
+        .until(what, async |stage| {
+            found = stage.verdict("checkout").await.unwrap_or(Value::Null);
+            holds(&found)
+        })
+        .await;
+    found
 }

@@ -71,23 +71,13 @@ const BEATS_MAX: u32 = 10_000;
 /// The slowest beats that keep the contract; `None` if none do.
 #[must_use]
 pub fn configure(contract: &Contract, link: &Link) -> Option<Setting> {
-    let (span_s, interval_max_s) = match link.delay {
-        Delay::Exponential { mean_s } => {
-            let arrives = (1.0 - link.loss) * (1.0 - tail(contract.detection_s, mean_s));
-            (contract.detection_s, arrives * contract.duration_s)
-        }
-        Delay::Moments { mean_s, variance_s2 } => {
-            let span_s = contract.detection_s - mean_s;
-            let square = span_s * span_s;
-            let gamma = (1.0 - link.loss) * square / (variance_s2 + square);
-            (span_s, (gamma * contract.duration_s).min(span_s))
-        }
-    };
+    let span_s = span(contract.detection_s, link);
+    let interval_max_s = longest_interval(contract.detection_s, contract.duration_s, link);
     if !(span_s > 0.0 && interval_max_s > 0.0) {
         return None;
     }
     let keeps = |interval_s: f64, beats: u32| {
-        recurrence(contract, link, interval_s, beats) >= contract.recurrence_s
+        bound(contract.detection_s, link, interval_s, beats) >= contract.recurrence_s
     };
     // Within one number of beats the recurrence falls as the interval grows.
     for beats in 1..=BEATS_MAX {
@@ -111,21 +101,53 @@ pub fn configure(contract: &Contract, link: &Link) -> Option<Setting> {
     None
 }
 
+/// η_max of the paper: with slower beats a mistake lasts longer than `duration_s` on average.
+#[must_use]
+pub fn longest_interval(detection_s: f64, duration_s: f64, link: &Link) -> f64 {
+    match link.delay {
+        Delay::Exponential { mean_s } => {
+            (1.0 - link.loss) * (1.0 - tail(detection_s, mean_s)) * duration_s
+        }
+        Delay::Moments { variance_s2, .. } => {
+            let span_s = span(detection_s, link);
+            let square = span_s * span_s;
+            let gamma = (1.0 - link.loss) * square / (variance_s2 + square);
+            (gamma * duration_s).min(span_s)
+        }
+    }
+}
+
+/// At the least, how far apart mistakes are on average when beats come every `interval_s`.
+#[must_use]
+pub fn recurrence(detection_s: f64, interval_s: f64, link: &Link) -> f64 {
+    let span_s = span(detection_s, link);
+    let beats = (1..BEATS_MAX).find(|beats| f64::from(*beats) * interval_s >= span_s);
+    bound(detection_s, link, interval_s, beats.unwrap_or(BEATS_MAX))
+}
+
+/// What the mean delay leaves of the detection time, where only moments are known.
+fn span(detection_s: f64, link: &Link) -> f64 {
+    match link.delay {
+        Delay::Exponential { .. } => detection_s,
+        Delay::Moments { mean_s, .. } => detection_s - mean_s,
+    }
+}
+
 /// f(η) of the paper with `beats` = ⌈T/η⌉: a bound from below on E(T_MR).
-fn recurrence(contract: &Contract, link: &Link, interval_s: f64, beats: u32) -> f64 {
+fn bound(detection_s: f64, link: &Link, interval_s: f64, beats: u32) -> f64 {
     let late = (1..beats).map(f64::from);
     match link.delay {
         Delay::Exponential { mean_s } => {
-            let arrives = (1.0 - link.loss) * (1.0 - tail(contract.detection_s, mean_s));
+            let arrives = (1.0 - link.loss) * (1.0 - tail(detection_s, mean_s));
             let missed = |j: f64| {
-                let left = contract.detection_s - j * interval_s;
+                let left = detection_s - j * interval_s;
                 link.loss + (1.0 - link.loss) * tail(left, mean_s)
             };
             interval_s / (arrives * late.map(missed).product::<f64>())
         }
         Delay::Moments { mean_s, variance_s2 } => {
             let ratio = |j: f64| {
-                let left = contract.detection_s - mean_s - j * interval_s;
+                let left = detection_s - mean_s - j * interval_s;
                 let square = left * left;
                 (variance_s2 + square) / (variance_s2 + link.loss * square)
             };

@@ -13,14 +13,13 @@
 //!
 //! Invariant: one start of the collector is convicted at most once.
 
-use crate::beat::BeatBody;
 use crate::detector::BeatBounds;
 use crate::judge::Probes;
 use crate::names::Boot;
 use crate::tally::Flow;
 use crate::tick::Tick;
 use crate::verdict::BeatState;
-use crate::watch::instance::InstanceWatch;
+use crate::watch::instance::{Beat, InstanceWatch};
 use crate::watch::probes::ProbeLedger;
 use crate::watch::{Conviction, Reason, WatchConfig};
 
@@ -86,13 +85,13 @@ impl CollectorWatch {
         self.swallowed_since = None;
     }
 
-    pub fn hear(&mut self, body: BeatBody, authenticated: bool, now: Tick, config: &WatchConfig) {
+    pub fn hear(&mut self, beat: Beat, now: Tick, config: &WatchConfig) {
         let bounds = Self::bounds(config);
         match &mut self.beats {
             Some(beats) => {
-                beats.hear(body, authenticated, now, &bounds, now);
+                beats.hear(beat, now, &bounds, now);
             }
-            None => self.beats = Some(InstanceWatch::new(body, authenticated, now)),
+            None => self.beats = Some(InstanceWatch::new(beat, now)),
         }
     }
 

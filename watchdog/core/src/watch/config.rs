@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::liveness::LivenessContract;
 use crate::names::{Environment, Service};
 use crate::tally::Signal;
 
@@ -62,6 +63,10 @@ pub struct WatchConfig {
     pub mass_part: f64,
     /// An instance that is lost this long while others live is forgotten.
     pub forget_ms: u64,
+    /// Part of the beats that liveness contracts presume to be lost, until it is measured.
+    pub path_loss: f64,
+    /// The jitter of beats that they presume, until it is measured.
+    pub path_jitter_ms: f64,
     /// Most services and, per service, most instances that are kept.
     pub services_max: usize,
     pub instances_max: usize,
@@ -92,6 +97,8 @@ impl Default for WatchConfig {
             mass_min: 3,
             mass_part: 0.55,
             forget_ms: 600_000,
+            path_loss: 0.01,
+            path_jitter_ms: 5.0,
             services_max: 20_000,
             instances_max: 256,
         }
@@ -110,6 +117,8 @@ pub struct ExpectedService {
     /// Live instances that make the service live; `None`: one.
     pub instances_min: Option<u32>,
     pub restart_grace_ms: Option<u64>,
+    /// What is promised of its detector; `None`: two periods and the slack.
+    pub liveness: Option<LivenessContract>,
 }
 
 impl ExpectedService {
@@ -123,6 +132,7 @@ impl ExpectedService {
             beat_interval_ms: None,
             instances_min: None,
             restart_grace_ms: None,
+            liveness: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::names::{Boot, Revision};
 use crate::tick::Tick;
 use crate::verdict::BeatState;
 use crate::watch::debt::Debt;
+use crate::watch::quality::Passage;
 
 /// Beats that are on their way for longer are rare: this is for one host or one cluster.
 const TRANSIT_MS: u64 = 50;
@@ -23,13 +24,25 @@ pub(super) struct Work {
     pub steady: bool,
 }
 
+/// A beat that was admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Beat {
+    pub body: BeatBody,
+    pub authenticated: bool,
+    /// Beats that it stands for, itself included: those that waited together with it.
+    pub told: u64,
+}
+
 /// What a beat changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
     /// A new boot of the instance: the older one is gone, and its debts with it.
-    NewBoot,
+    NewBoot {
+        suspected: bool,
+    },
     SameBoot {
         work: Option<Work>,
+        passage: Passage,
     },
 }
 
@@ -44,6 +57,8 @@ pub(super) struct InstanceWatch {
     /// Beats of this boot since the watch could last see.
     pub beats: u32,
     pub detector: Detector,
+    /// Since when it is suspected, if it is.
+    pub suspected: Option<Tick>,
     seq: u64,
     token: Token,
     /// Beats in a row that carried `token`.
@@ -58,7 +73,8 @@ pub(super) struct InstanceWatch {
 }
 
 impl InstanceWatch {
-    pub fn new(body: BeatBody, authenticated: bool, now: Tick) -> Self {
+    pub fn new(beat: Beat, now: Tick) -> Self {
+        let Beat { body, authenticated, .. } = beat;
         Self {
             boot: body.boot,
             revision: body.revision,
@@ -66,6 +82,7 @@ impl InstanceWatch {
             leaving: body.leaving.then_some(now),
             beats: 1,
             detector: Detector::new(now),
+            suspected: None,
             seq: body.seq,
             token: body.token,
             same_token: 1,
@@ -77,28 +94,31 @@ impl InstanceWatch {
     }
 
     /// Takes in a beat that was admitted. Silence before `blind_until` does not count.
-    pub fn hear(
-        &mut self,
-        body: BeatBody,
-        authed: bool,
-        now: Tick,
-        bounds: &BeatBounds,
-        blind_until: Tick,
-    ) -> Heard {
-        if body.boot != self.boot {
+    pub fn hear(&mut self, beat: Beat, now: Tick, bounds: &BeatBounds, blind_until: Tick) -> Heard {
+        if beat.body.boot != self.boot {
             let arrivals = self.arrivals;
-            *self = Self { arrivals, ..Self::new(body, authed, now) };
-            return Heard::NewBoot;
+            let suspected = self.suspected.is_some();
+            *self = Self { arrivals, ..Self::new(beat, now) };
+            return Heard::NewBoot { suspected };
         }
+        let Beat { body, authenticated, told } = beat;
         let from = self.detector.last();
         if now.since_ms(from) > self.detector.suspect_after_ms(bounds) {
             // After a silence that was suspected, one beat shows no progress yet.
             self.beats = 0;
         }
         let steps = body.seq.saturating_sub(self.seq);
+        let passage = Passage {
+            at: now,
+            gap_ms: now.since_ms(from),
+            steps,
+            told,
+            seen: from >= blind_until,
+            suspected: self.suspected.take(),
+        };
         self.detector.beat(now, steps, bounds);
         self.seq = body.seq;
-        self.authenticated = authed;
+        self.authenticated = authenticated;
         self.beats = self.beats.saturating_add(1);
         if body.revision.is_some() {
             self.revision = body.revision;
@@ -119,7 +139,7 @@ impl InstanceWatch {
                 debt.add(work, last, blind_until);
             }
         }
-        Heard::SameBoot { work }
+        Heard::SameBoot { work, passage }
     }
 
     fn work(&mut self, requests: Option<u64>, from: Tick, to: Tick) -> Option<Work> {
@@ -203,17 +223,22 @@ mod tests {
         }
     }
 
-    fn hear(instance: &mut InstanceWatch, body: BeatBody, at: u64) -> Heard {
+    fn alone(body: BeatBody) -> Beat {
+        Beat { body, authenticated: false, told: 1 }
+    }
+
+    fn hear(instance: &mut InstanceWatch, body: BeatBody, at: u64) -> Option<Option<Work>> {
         let bounds = BeatBounds::new(1_000, &WatchConfig::default());
-        instance.hear(body, false, Tick(at), &bounds, Tick(0))
+        match instance.hear(alone(body), Tick(at), &bounds, Tick(0)) {
+            Heard::NewBoot { .. } => None,
+            Heard::SameBoot { work, .. } => Some(work),
+        }
     }
 
     #[test]
     fn work_reaches_back_to_when_the_beat_before_was_sent() {
-        let mut instance = InstanceWatch::new(beat("1", 1, Some(10)), false, Tick(1_000));
-        let Heard::SameBoot { work: Some(work) } =
-            hear(&mut instance, beat("1", 2, Some(14)), 2_000)
-        else {
+        let mut instance = InstanceWatch::new(alone(beat("1", 1, Some(10))), Tick(1_000));
+        let Some(Some(work)) = hear(&mut instance, beat("1", 2, Some(14)), 2_000) else {
             panic!("the counter grew");
         };
         let expected =
@@ -223,9 +248,9 @@ mod tests {
 
     #[test]
     fn a_new_boot_and_a_counter_that_fell_are_bases_and_no_work() {
-        let mut instance = InstanceWatch::new(beat("1", 1, Some(10)), false, Tick(1_000));
-        assert_eq!(hear(&mut instance, beat("2", 1, Some(500)), 2_000), Heard::NewBoot);
-        let none = Heard::SameBoot { work: None };
+        let mut instance = InstanceWatch::new(alone(beat("1", 1, Some(10))), Tick(1_000));
+        assert_eq!(hear(&mut instance, beat("2", 1, Some(500)), 2_000), None);
+        let none = Some(None);
         assert_eq!(hear(&mut instance, beat("2", 2, Some(400)), 3_000), none);
         assert_eq!(hear(&mut instance, beat("2", 3, None), 4_000), none);
         assert_eq!(instance.requests(), Some(400), "a counter that is left out is not 0");
@@ -235,7 +260,7 @@ mod tests {
     fn five_beats_with_one_token_are_a_hung_loop() {
         let config = WatchConfig::default();
         let bounds = BeatBounds::new(1_000, &config);
-        let mut instance = InstanceWatch::new(beat("1", 1, None), false, Tick(0));
+        let mut instance = InstanceWatch::new(alone(beat("1", 1, None)), Tick(0));
         for seq in 2..=5 {
             let state =
                 instance.beat_state(instance.detector.last(), Tick(0), &bounds, config.stuck_beats);

@@ -7,14 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::beat::BeatBody;
 use crate::detector::BeatBounds;
 use crate::judge::Opinion;
+use crate::liveness::{LivenessContract, plan};
 use crate::names::{Environment, Instance, Service};
 use crate::tally::{Signal, TallyRow};
 use crate::tick::Tick;
 use crate::verdict::{BeatState, VerdictKind};
-use crate::watch::instance::{Heard, InstanceWatch, Work};
+use crate::watch::instance::{Beat, Heard, InstanceWatch, Work};
+use crate::watch::quality::Quality;
 use crate::watch::revisions::{Revisions, grow};
 use crate::watch::rows::{Growth, PageContext, Rows};
 use crate::watch::share::{Share, ShareBounds, Totals};
@@ -30,6 +31,7 @@ pub(super) struct Contract {
     pub bounds: BeatBounds,
     pub instances_min: usize,
     pub restart_grace_ms: u64,
+    pub liveness: Option<LivenessContract>,
     /// The configuration names the signals, so that none is learnt.
     pub signals_named: bool,
 }
@@ -61,6 +63,7 @@ pub(super) struct ServiceWatch {
     /// When the only process was last replaced: its debts went with it.
     pub restarted: Option<Tick>,
     pub first_live: Option<Tick>,
+    pub quality: Quality,
     pub opinion: Opinion,
     pub since: Tick,
     /// The entry of this service in the queue of deadlines.
@@ -69,14 +72,24 @@ pub(super) struct ServiceWatch {
 
 impl ServiceWatch {
     pub fn new(expected: ExpectedService, opinion: Opinion, now: Tick, c: &WatchConfig) -> Self {
-        let interval_ms = expected.beat_interval_ms.unwrap_or(c.beat_interval_ms);
+        let liveness = expected.liveness;
+        let interval_ms = expected.beat_interval_ms.or_else(|| {
+            let plan = plan(&liveness?, None, c.presumed_way(), c);
+            plan.ok().map(|plan| plan.interval_ms)
+        });
+        let interval_ms = interval_ms.unwrap_or(c.beat_interval_ms);
+        let bounds = match &liveness {
+            Some(contract) => BeatBounds::for_contract(contract, interval_ms, c),
+            None => BeatBounds::new(interval_ms, c),
+        };
         let expects =
             |signal| expected.expect.as_ref().is_some_and(|signals| signals.contains(&signal));
         let instances_min = expected.instances_min.map_or(1, |n| n.max(1));
         let contract = Contract {
-            bounds: BeatBounds::new(interval_ms, c),
+            bounds,
             instances_min: usize::try_from(instances_min).unwrap_or(usize::MAX),
             restart_grace_ms: expected.restart_grace_ms.unwrap_or(c.restart_grace_ms),
+            liveness,
             signals_named: expected.expect.as_ref().is_some_and(|signals| !signals.is_empty()),
         };
         Self {
@@ -92,6 +105,7 @@ impl ServiceWatch {
             last_work: None,
             restarted: None,
             first_live: None,
+            quality: Quality::default(),
             opinion,
             since: now,
             queued: None,
@@ -99,33 +113,38 @@ impl ServiceWatch {
     }
 
     /// Takes in a beat that was admitted.
-    pub fn hear(&mut self, body: BeatBody, authed: bool, now: Tick, s: Sight, c: &WatchConfig) {
+    pub fn hear(&mut self, beat: Beat, now: Tick, s: Sight, c: &WatchConfig) {
         let bounds = self.contract.bounds;
-        let revision = body.revision.clone();
-        let requests = body.requests;
+        let revision = beat.body.revision.clone();
+        let requests = beat.body.requests;
         let blind_until = self.blind_until(s);
-        let heard = match self.instances.get_mut(&body.instance) {
-            Some(instance) => instance.hear(body, authed, now, &bounds, blind_until),
+        let heard = match self.instances.get_mut(&beat.body.instance) {
+            Some(instance) => instance.hear(beat, now, &bounds, blind_until),
             None => {
                 self.make_room(now, c);
                 if self.instances.len() >= c.instances_max {
                     return;
                 }
-                let name = body.instance.clone();
-                self.instances.insert(name, InstanceWatch::new(body, authed, now));
-                Heard::NewBoot
+                let name = beat.body.instance.clone();
+                self.instances.insert(name, InstanceWatch::new(beat, now));
+                Heard::NewBoot { suspected: false }
             }
         };
         let witnessed = match heard {
-            Heard::NewBoot => {
+            Heard::NewBoot { suspected } => {
+                if suspected {
+                    self.quality.replace();
+                }
                 self.take_over(now, s, c);
                 requests
             }
-            Heard::SameBoot { work: Some(work) } => {
-                self.work(work, now, blind_until);
-                Some(work.amount)
+            Heard::SameBoot { work, passage } => {
+                self.quality.pass(passage, bounds.interval_ms);
+                if let Some(work) = work {
+                    self.work(work, now, blind_until);
+                }
+                work.map(|work| work.amount)
             }
-            Heard::SameBoot { work: None } => None,
         };
         if let (Some(revision), Some(witnessed)) = (revision, witnessed) {
             grow(&mut self.revisions.touch(&revision, now).witnessed, witnessed);
@@ -146,6 +165,22 @@ impl ServiceWatch {
         if beating.count() <= 1 {
             self.streams.iter_mut().for_each(Stream::forgive);
             self.restarted = Some(now);
+        }
+    }
+
+    /// Notes which instances are suspected as of `now`, for the figures of the detector.
+    pub fn note_silence(&mut self, now: Tick, sight: Sight, config: &WatchConfig) {
+        let (horizon, bounds) = (sight.blind_until, &self.contract.bounds);
+        for instance in self.instances.values_mut() {
+            match instance.beat_state(now, horizon, bounds, config.stuck_beats) {
+                BeatState::Suspect | BeatState::Lost => {
+                    if instance.leaving.is_none() && instance.suspected.is_none() {
+                        instance.suspected = Some(now);
+                        self.quality.suspect(now.since_ms(instance.detector.last().max(horizon)));
+                    }
+                }
+                BeatState::Fresh | BeatState::Stuck | BeatState::Never => instance.suspected = None,
+            }
         }
     }
 

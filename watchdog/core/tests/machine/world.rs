@@ -245,7 +245,7 @@ impl World {
             revision: Some(Revision::new("r").expect("valid")),
             leaving,
         };
-        self.step(Event::BeatHeard { service: service(), body, authenticated: false });
+        self.step(Event::BeatHeard { service: service(), body, authenticated: false, told: 1 });
     }
 
     fn arrive(&mut self, signal: Signal, changed: bool) {
@@ -318,6 +318,6 @@ impl World {
             leaving: false,
         };
         let service = Service::new(COLLECTOR_SERVICE).expect("valid");
-        self.step(Event::BeatHeard { service, body, authenticated: true });
+        self.step(Event::BeatHeard { service, body, authenticated: true, told: 1 });
     }
 }

@@ -277,7 +277,7 @@ impl Sim {
             What::CollectorHeard(seq) => {
                 let body = body("c", "1-c", seq, None);
                 let service = Service::new(COLLECTOR_SERVICE).expect("valid");
-                self.tell(Event::BeatHeard { service, body, authenticated: true });
+                self.tell(Event::BeatHeard { service, body, authenticated: true, told: 1 });
             }
         }
     }
@@ -294,7 +294,7 @@ impl Sim {
     fn hear(&mut self, seq: u64, requests: u64) {
         let service = Service::new("a").expect("valid");
         let body = body("i", "1-a", seq, Some(requests));
-        self.tell(Event::BeatHeard { service, body, authenticated: true });
+        self.tell(Event::BeatHeard { service, body, authenticated: true, told: 1 });
     }
 
     fn poll(&mut self) {

@@ -338,7 +338,7 @@ impl Rig {
                 leaving: false,
             };
             let service = service(COLLECTOR_SERVICE);
-            self.tell(Event::BeatHeard { service, body, authenticated: true });
+            self.tell(Event::BeatHeard { service, body, authenticated: true, told: 1 });
         }
         if self.now.is_multiple_of(250) {
             self.probe_seq += 1;
@@ -433,5 +433,5 @@ fn beat(name: &str, behaviour: &Behaviour, process: &mut Process) -> Event {
         revision: Some(Revision::new(behaviour.revision).expect("valid")),
         leaving: behaviour.leaving,
     };
-    Event::BeatHeard { service: service(name), body, authenticated: false }
+    Event::BeatHeard { service: service(name), body, authenticated: false, told: 1 }
 }

@@ -10,9 +10,11 @@ use serde::Serialize;
 use serde_json::json;
 use watchdog_core::names::Boot;
 use watchdog_core::verdict::Verdict;
+use watchdog_core::watch::Liveness;
 
 use super::{Shared, refuse, stream};
 use crate::metrics;
+use crate::publish::Snapshot;
 use crate::supervise::Custody;
 
 #[derive(Serialize)]
@@ -22,7 +24,22 @@ struct Page<'s> {
     seq: u64,
     mass_silence: bool,
     collector: &'s Custody,
-    items: &'s [Verdict],
+    items: Vec<Item<'s>>,
+}
+
+/// A verdict and, beside it, what the detector promises and achieves.
+#[derive(Serialize)]
+struct Item<'s> {
+    #[serde(flatten)]
+    verdict: &'s Verdict,
+    /// `null` until it was looked at for the first time.
+    liveness: Option<&'s Liveness>,
+}
+
+impl<'s> Item<'s> {
+    fn of(verdict: &'s Verdict, snapshot: &'s Snapshot) -> Self {
+        Self { verdict, liveness: snapshot.liveness(&verdict.service) }
+    }
 }
 
 /// All verdicts; as a stream of changes if the client accepts only that.
@@ -40,7 +57,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
             seq: snapshot.seq,
             mass_silence: snapshot.mass_silence,
             collector: &custody,
-            items: &snapshot.items,
+            items: snapshot.items.iter().map(|v| Item::of(v, &snapshot)).collect(),
         };
         serde_json::to_vec(&page).map_err(|e| e.to_string())
     })
@@ -58,7 +75,7 @@ pub async fn verdict(State(shared): State<Shared>, Path(service): Path<String>) 
             let hint = "it must beat, or stand in the configuration as [[service]]";
             refuse(StatusCode::NOT_FOUND, "unknown_service", &message, hint)
         },
-        |place| Json(&snapshot.items[place]).into_response(),
+        |place| Json(Item::of(&snapshot.items[place], &snapshot)).into_response(),
     )
 }
 
