@@ -12,8 +12,8 @@ use crate::tally::TallyPage;
 /// A fact that the shell observed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A beat that [`crate::admission::Admission`] let in. It stands for `told` beats of its instance: itself,
-    /// and older ones that had waited and were not told.
+    /// A beat that [`crate::admission::Admission`] let in. It stands for `told` beats of its
+    /// instance: itself, and older ones that had waited and were not told.
     BeatHeard { service: Service, body: BeatBody, authenticated: bool, told: u64 },
     /// The collector answered the long poll. Echoes in the page are ignored here: the shell
     /// verifies them and tells each as [`Event::ProbeReturned`].

@@ -1,8 +1,8 @@
 //! What the detector of one service achieves: detection time, mistakes, loss and jitter, as seen.
 //!
 //! Chen's figures, measured: T_D (here from the last beat to the suspicion, so never too short),
-//! T_MR, T_M, λ_M and P_A. A suspicion ends in one of three ways, and the sender's own sequence says
-//! which: it beat on meanwhile, then the suspicion was a *mistake* and the beats were lost or late;
+//! T_MR, T_M, λ_M and P_A. A suspicion ends in one of three ways, and the sender's own sequence
+//! says which: it beat on meanwhile, then the suspicion was a *mistake* and the beats were lost or late;
 //! it did not beat on, then it *stood still* and the suspicion was right; or another boot takes its
 //! place, then it was right too.
 //!

@@ -87,7 +87,8 @@ fn mistakes_are_as_far_apart_as_the_formula_of_nfd_s_says() {
         let (apart, lasting) =
             (apart_s / promised.recurrence_s - 1.0, lasting_s / promised.duration_s - 1.0);
         println!(
-            "loss {:>5.1} %, T_D {detect_ms} ms: T_MR {apart_s:9.2} s ({:+.1} %), T_M {:5.1} ms ({:+.1} %)",
+            "loss {:>5.1} %, T_D {detect_ms} ms: T_MR {apart_s:9.2} s ({:+.1} %), \
+             T_M {:5.1} ms ({:+.1} %)",
             loss * 100.0,
             apart * 100.0,
             lasting_s * 1e3,
