@@ -2,8 +2,8 @@
 //!
 //! Chen's figures, measured: T_D (here from the last beat to the suspicion, so never too short),
 //! T_MR, T_M, λ_M and P_A. A suspicion ends in one of three ways, and the sender's own sequence
-//! says which: it beat on meanwhile, then the suspicion was a *mistake* and the beats were lost or late;
-//! it did not beat on, then it *stood still* and the suspicion was right; or another boot takes its
+//! says which: it beat on meanwhile, then the suspicion was a *mistake*, and the beats were lost or
+//! late; it did not, then it *stood still* and the suspicion was right; or another boot takes its
 //! place, then it was right too.
 //!
 //! Invariant: a time in which the watch could not see counts for nothing, neither as watched nor as
