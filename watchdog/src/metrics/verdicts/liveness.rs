@@ -12,6 +12,8 @@ use watchdog_core::watch::{Achieved, Liveness};
 use super::{float, seconds};
 use crate::publish::Snapshot;
 
+/// One figure of a service's detector; `None` if it was not measured.
+type Figure = fn(&Liveness) -> Option<f64>;
 type Written = Result<(), std::fmt::Error>;
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Written {
@@ -23,7 +25,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -
         let achieved = &l.achieved;
         [achieved.detect_ms_max, achieved.mistakes_apart_ms, achieved.mistake_ms_mean]
     })?;
-    let gauges: [(&str, &str, fn(&Liveness) -> Option<f64>); 5] = [
+    let gauges: [(&str, &str, Figure); 5] = [
         ("liveness_kept", "1 while the promise can be kept on the way as it is", kept),
         ("liveness_accuracy", "Part of the time in which a live service was trusted", |l| {
             l.achieved.accuracy
