@@ -164,7 +164,7 @@ pub struct NameArgs {
     pub name: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct CollectorArgs {
     #[command(flatten)]
     pub lifeline: LifelineArgs,

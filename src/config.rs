@@ -17,6 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 pub use mistake::{Mistake, Mistakes};
 pub use print::{effective, print};
@@ -63,6 +64,14 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     source: String,
     origins: Origins,
+}
+
+impl Loaded {
+    /// SHA-256 of the text in hex, before anything was filled in: what `sha256sum` says.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(&self.source))
+    }
 }
 
 /// Reads `file`, or `holdpoint.toml` here if there is one, or takes the defaults.

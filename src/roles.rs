@@ -12,6 +12,7 @@ mod command;
 mod gate;
 mod lifeline;
 mod log;
+mod reload;
 mod watchdog;
 
 use std::error::Error;
@@ -107,7 +108,6 @@ where
             .map_err(RoleError::Runtime)?;
         let ended = runtime.block_on(async {
             drain_on_signal(shutdown.clone()).map_err(RoleError::Runtime)?;
-            check_on_hangup(&start).map_err(RoleError::Runtime)?;
             run(start, shutdown).await
         });
         // What still blocks a thread has had its drain; waiting for it would hang the end.
@@ -124,9 +124,9 @@ where
 }
 
 /// SIGHUP reads the configuration again and says what is wrong with it. What runs stays as it is:
-/// `up` takes a good one by starting its roles anew.
-fn check_on_hangup(start: &Start) -> std::io::Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
+/// `up` takes a good one by starting gate and watchdog anew; the collector takes it as it runs.
+fn check_on_hangup(start: &Start) -> Result<(), RoleError> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(RoleError::Runtime)?;
     let (file, running) = (start.config_file.clone(), start.loaded.config.clone());
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {

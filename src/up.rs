@@ -15,6 +15,7 @@ mod words;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -24,9 +25,10 @@ use crate::cli::{Globals, SidecarArgs, UpArgs};
 use crate::config;
 use crate::driver::Deadline;
 use crate::exit::Ending;
-use crate::place::{CollectorRun, RoleRun};
+use crate::place::{CollectorRun, Place, RoleRun};
 use crate::roles::start_log;
 use crate::roles::{RoleError, Start, child_argv, drain_on_signal, hold, own_executable, sentence};
+use child::Lifeline;
 use keep::{GaveUp, Keeper};
 
 /// How long all roles together may take to come up before it is said that they have not.
@@ -88,17 +90,21 @@ struct Stack {
 impl Stack {
     fn of(start: &Start, watchdog: &[&str], with_gate: bool) -> Result<Self, RoleError> {
         let program = own_executable()?;
-        let keeper = |role, more: &[&str]| Keeper {
-            role,
-            program: program.clone(),
-            argv: child_argv(role, start, &[&["--lifeline"], more].concat()),
-            place: start.place.clone(),
-            stop: CancellationToken::new(),
-            anew: Notify::new(),
-            ready: watch::Sender::new(None),
+        let keeper = |role, more: &[&str]| -> Result<Keeper, RoleError> {
+            let lifeline = Lifeline::new().map_err(RoleError::Runtime)?;
+            Ok(Keeper {
+                lifeline,
+                role,
+                program: program.clone(),
+                argv: child_argv(role, start, &[&["--lifeline"], more].concat()),
+                place: start.place.clone(),
+                stop: CancellationToken::new(),
+                anew: Notify::new(),
+                ready: watch::Sender::new(None),
+            })
         };
-        let gate = with_gate.then(|| keeper("gate", &[]));
-        Ok(Self { watchdog: keeper("watchdog", watchdog), gate })
+        let gate = with_gate.then(|| keeper("gate", &[])).transpose()?;
+        Ok(Self { watchdog: keeper("watchdog", watchdog)?, gate })
     }
 
     async fn run(
@@ -162,8 +168,9 @@ impl Stack {
         }
     }
 
-    /// SIGHUP takes a changed configuration, if it is good, by starting the roles anew. The gate
-    /// that starts knows nothing and holds, so this is safe at any time.
+    /// SIGHUP takes a changed configuration, if it is good, by starting gate and watchdog anew. The
+    /// gate that starts knows nothing and holds, so this is safe at any time. The collector takes
+    /// it as it runs.
     async fn renew_on_hangup(&self, start: &Start) -> Result<(), GaveUp> {
         let Ok(mut hangups) = signal(SignalKind::hangup()) else {
             return std::future::pending().await;
@@ -171,7 +178,8 @@ impl Stack {
         while hangups.recv().await.is_some() {
             match config::load(start.config_file.as_deref()) {
                 Ok(_) => {
-                    tracing::info!("configuration read again; starting the roles anew");
+                    tracing::info!("configuration read again; starting gate and watchdog anew");
+                    hang_up(&start.place);
                     self.watchdog.anew.notify_one();
                     if let Some(gate) = &self.gate {
                         gate.anew.notify_one();
@@ -181,5 +189,18 @@ impl Stack {
             }
         }
         std::future::pending().await
+    }
+}
+
+/// Passes SIGHUP on to the collector, which is the watchdog's child and not ours.
+fn hang_up(place: &Place) {
+    let Some(run) = place.run::<CollectorRun>("collector") else { return };
+    let pid = i32::try_from(run.pid).ok().and_then(Pid::from_raw);
+    let opened = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    // Asked after the descriptor is held: it is the collector's, or the pid was recycled before.
+    if let Some(process) = opened.filter(|_| run.exists())
+        && let Err(error) = pidfd_send_signal(process, Signal::HUP)
+    {
+        tracing::warn!(%error, "the collector was not told of the configuration");
     }
 }

@@ -6,15 +6,16 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use collector::BeatTarget;
+use collector::{BeatTarget, Source};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::{Proposer, version};
 use super::{RoleError, Start, enter, settled};
 use crate::cli::{CollectorArgs, Globals};
 use crate::driver;
 use crate::place::{CollectorRun, Listen, Place, own_start_ticks};
 
-const ROLE: &str = "collector";
+pub(super) const ROLE: &str = "collector";
 
 /// `holdpoint collector`.
 pub fn run(globals: &Globals, args: &CollectorArgs) -> ExitCode {
@@ -28,6 +29,7 @@ async fn serve(
 ) -> Result<(), RoleError> {
     let place = start.place;
     let _lock = place.lock(ROLE)?;
+    let version = version(&start.loaded);
     let mut config = start.loaded.config.collector;
     let last = place.run::<CollectorRun>(ROLE);
     let last = |pick: fn(&CollectorRun) -> _| last.as_ref().map(pick);
@@ -47,8 +49,14 @@ async fn serve(
     let run =
         CollectorRun { pid, start_ticks, boot, grpc: at.grpc, http: at.http, admin: at.admin };
     place.write_run(ROLE, &run)?;
+    let (proposer, proposals) =
+        Proposer::new(start.globals.config, args.clone(), place.clone(), run)?;
+    let proposing = tokio::spawn(proposer.run());
     tracing::info!(grpc = %at.grpc, http = %at.http, admin = %at.admin, "collector is up");
-    let ended = bound.run(watchdog_at(place.clone()), shutdown).await;
+    let source = Source { version, proposals };
+    let ended = bound.run_reloading(watchdog_at(place.clone()), source, shutdown).await;
+    // It may not write the run file again after it is removed.
+    proposing.abort();
     place.remove_run::<CollectorRun>(ROLE);
     ended.map_err(|error| RoleError::Run(error.into()))
 }

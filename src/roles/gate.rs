@@ -9,7 +9,7 @@ use agent_gate::{BootstrapToken, Wiring};
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::Boot;
 
-use super::{RoleError, Start, enter, settled};
+use super::{RoleError, Start, check_on_hangup, enter, settled};
 use crate::cli::{GateArgs, Globals};
 use crate::driver;
 use crate::place::{Listen, Place, own_start_ticks};
@@ -26,6 +26,7 @@ async fn serve(
     args: &GateArgs,
     shutdown: CancellationToken,
 ) -> Result<(), RoleError> {
+    check_on_hangup(&start)?;
     let place = start.place;
     let _lock = place.lock(ROLE)?;
     let boot = driver::boot();

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use watchdog::{CollectorPlace, FindCollector, FindGate, GatePlace, Supervise, Wiring};
 use watchdog_core::names::Boot;
 
-use super::{RoleError, Start, child_argv, enter, own_executable, settled};
+use super::{RoleError, Start, check_on_hangup, child_argv, enter, own_executable, settled};
 use crate::cli::{Globals, WatchdogArgs};
 use crate::client::{GATE_URL_ENV, TOKEN_ENV};
 use crate::driver;
@@ -28,6 +28,7 @@ async fn serve(
     args: &WatchdogArgs,
     shutdown: CancellationToken,
 ) -> Result<(), RoleError> {
+    check_on_hangup(&start)?;
     let place = start.place.clone();
     let _lock = place.lock(ROLE)?;
     let boot = driver::boot();

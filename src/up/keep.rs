@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::child::Child;
+use super::child::{Child, Lifeline};
 use super::pulse::{CHECK_EVERY, Check, Misses, check};
 use crate::driver::{Deadline, Stopwatch};
 use crate::exit::Ending;
@@ -38,9 +38,10 @@ pub struct Keeper {
     pub program: PathBuf,
     pub argv: Vec<String>,
     pub place: Place,
+    pub lifeline: Lifeline,
     /// Asks for a drain, and no restart after it.
     pub stop: CancellationToken,
-    /// Asks for a drain, and a restart after it.
+    /// Asks for a restart, without a drain.
     pub anew: Notify,
     /// Where the role is, once it answers.
     pub ready: watch::Sender<Option<SocketAddr>>,
@@ -72,7 +73,7 @@ impl Keeper {
         let mut backoff = BACKOFF_MIN;
         loop {
             let ran = Stopwatch::start();
-            let mut child = Child::start(&self.program, &self.argv)
+            let mut child = Child::start(&self.program, &self.argv, &self.lifeline)
                 .map_err(|error| GaveUp { role: self.role, why: error.to_string() })?;
             let over = self.run(&mut child).await;
             self.end(&mut child, &over).await;
@@ -144,7 +145,10 @@ impl Keeper {
         match over {
             Over::Exited { .. } => return,
             Over::Hung(_) => child.kill(),
-            Over::Stopped | Over::Renewed => child.terminate(),
+            // Asked to end, the watchdog takes its collector with it. Killed it leaves it to the
+            // next one, and telemetry goes on; a killed role is what every other is built for.
+            Over::Renewed => child.kill(),
+            Over::Stopped => child.terminate(),
         }
         if timeout(DRAIN_MAX, child.ended()).await.is_err() {
             tracing::warn!(role = self.role, "the drain took too long; killed");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::http;
 use super::stack::{Stack, is_gone, send, wait};
 
 const ROLES: [&str; 3] = ["collector", "watchdog", "gate"];
@@ -37,6 +38,12 @@ fn a_killed_up_leaves_no_role_behind_and_the_next_one_keeps_what_was_frozen() {
     assert_eq!(stack.freezes().len(), 1, "frozen is frozen");
 }
 
+fn in_force(stack: &Stack) -> serde_json::Value {
+    let at = stack.address("collector", "admin").expect("it runs");
+    let page = http::send(at, "GET", "/v1/config", &[], b"", Duration::from_secs(5));
+    page.expect("an answer").json()
+}
+
 #[test]
 fn a_hangup_takes_a_good_configuration_and_leaves_a_bad_one_alone() {
     let stack = Stack::start("");
@@ -50,11 +57,27 @@ fn a_hangup_takes_a_good_configuration_and_leaves_a_bad_one_alone() {
     });
     assert_eq!(ROLES.map(|role| stack.pid(role).unwrap()), pids, "nothing was restarted");
 
-    fs::write(&file, format!("{good}\n[[service]]\nname = \"new\"\n")).unwrap();
+    let rejected = "service `a` is configured twice";
+    wait("the collector saw it too", Duration::from_secs(10), || {
+        let why = in_force(&stack)["rejected"]["why"].as_str()?.to_owned();
+        why.contains(rejected).then_some(())
+    });
+
+    let changed = good.replace("[collector]", "[collector]\nmax_request_bytes = 2048");
+    fs::write(&file, format!("{changed}\n[[service]]\nname = \"new\"\n")).unwrap();
     send(stack.up_pid(), Signal::HUP);
-    for (role, old) in ROLES.into_iter().zip(pids) {
+    for (role, old) in ROLES.into_iter().zip(pids).skip(1) {
         stack.wait_restarted(role, old, Duration::from_secs(20));
     }
+    assert_eq!(stack.pid("collector"), Some(pids[0]), "telemetry goes on");
+    wait("the new limit is in force", Duration::from_secs(10), || {
+        let at = stack.address("collector", "http")?;
+        let headers = [("Content-Type", "application/x-protobuf")];
+        let body = [0; 4_096];
+        let answer = http::send(at, "POST", "/v1/traces", &headers, &body, Duration::from_secs(1))?;
+        (answer.status == 413).then_some(())
+    });
+    assert_eq!(in_force(&stack)["rejected"], serde_json::Value::Null);
     let services = stack.cli(&["services"]);
     assert!(services.out.contains("\"new\""), "{services:?}");
 }
