@@ -8,11 +8,13 @@
 //!
 //! Invariant: no allocation per record, no recursion beyond [`DEPTH_MAX`], no panic on any bytes.
 
+mod cut;
 mod logs;
 mod metrics;
 mod probes;
 mod profiles;
 mod resource;
+mod sightings;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -25,39 +27,42 @@ use crate::wire::{Malformed, Reader, bytes};
 
 use probes::{PROBES_MAX, probes};
 
+pub(crate) use cut::without_rejected;
 pub(crate) use probes::Probe;
 pub(crate) use profiles::profiles;
 pub(crate) use resource::Identity;
+pub(crate) use sightings::{Sighting, Sightings, Temporality};
 
 /// How deeply values may nest. The strictest decoder in use (prost) allows 47 levels.
 const DEPTH_MAX: u32 = 32;
 
 /// What one resource of a request holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     /// Spans, metric data points with a value, or log records.
     pub(crate) records: u64,
+    /// Records that hold an id of a wrong length. They are in no other count.
+    pub(crate) rejected: u64,
     /// Metric data points that say "no recorded value": the series has ended.
     pub(crate) ended: u64,
+    /// Metric data points whose value is NaN or infinite.
+    pub(crate) not_finite: u64,
+    /// How many of [`Scanned::sightings`] are of this resource, and points that had no room there.
+    pub(crate) sightings: usize,
+    pub(crate) unseen: u64,
     /// Changes when the content changes, whatever the order of the records.
     pub(crate) fingerprint: u64,
     /// Spans of kind server or consumer.
     pub(crate) requests: u64,
-    /// Those of them whose status is `ERROR`.
+    /// Spans whose status is `ERROR` among the requests; log records of severity `ERROR`.
     pub(crate) errors: u64,
-    /// Their durations, in the buckets of [`DURATION_BOUNDS_MS`].
+    /// Thousandths of requests and errors that the spans stand for under sampling.
+    pub(crate) adjusted_milli: u64,
+    pub(crate) adjusted_errors_milli: u64,
+    /// Durations of the requests, in the buckets of [`DURATION_BOUNDS_MS`].
     pub(crate) durations: [u64; DURATION_BOUNDS_MS.len() + 1],
-}
-
-impl Counts {
-    const NONE: Self = Self {
-        records: 0,
-        ended: 0,
-        fingerprint: 0,
-        requests: 0,
-        errors: 0,
-        durations: [0; DURATION_BOUNDS_MS.len() + 1],
-    };
+    /// Tells the scope that is being read from others.
+    scope: u64,
 }
 
 /// One resource of a request, with the records under it.
@@ -85,7 +90,11 @@ pub(crate) struct Scanned<'a> {
     pub(crate) records: u64,
     /// Data points that ended a series, of all resources.
     pub(crate) ended: u64,
+    /// Records of all resources that cannot go on; see [`without_rejected`].
+    pub(crate) rejected: u64,
     pub(crate) probes: Vec<Probe>,
+    /// The steps of metric streams, resource by resource.
+    pub(crate) sightings: Sightings,
     request: &'a [u8],
     found: SmallVec<[Found<'a>; FOUND_INLINE]>,
     found_all: bool,
@@ -101,14 +110,21 @@ impl<'a> Scanned<'a> {
             signal,
             records: 0,
             ended: 0,
+            rejected: 0,
             probes: Vec::new(),
+            sightings: Sightings::default(),
             request,
             found: SmallVec::new(),
             found_all: true,
         };
         let mut probing = Ok(());
-        scan(signal, request, &mut |found| {
+        let mut sightings = match signal {
+            Signal::Metrics => Sightings::lend(),
+            Signal::Traces | Signal::Logs => Sightings::default(),
+        };
+        scan(signal, request, &mut sightings, &mut |found| {
             scanned.records += found.counts.records;
+            scanned.rejected += found.counts.rejected;
             scanned.ended += found.counts.ended;
             if signal == Signal::Traces && found.identity.is_probe() {
                 match probes(found.bytes, PROBES_MAX - scanned.probes.len()) {
@@ -121,6 +137,7 @@ impl<'a> Scanned<'a> {
                 scanned.found.push(*found);
             }
         })?;
+        scanned.sightings = sightings;
         probing.map(|()| scanned)
     }
 
@@ -129,7 +146,10 @@ impl<'a> Scanned<'a> {
         if self.found_all {
             self.found.iter().for_each(visit);
         } else {
-            scan(self.signal, self.request, &mut visit).expect("the same bytes passed this scan");
+            // Sightings of the first time are still there; these would be the same.
+            let mut again = Sightings::lend();
+            scan(self.signal, self.request, &mut again, &mut visit)
+                .expect("the same bytes passed this scan");
         }
     }
 }
@@ -141,26 +161,29 @@ impl<'a> Scanned<'a> {
 fn scan<'a>(
     signal: Signal,
     request: &'a [u8],
+    sightings: &mut Sightings,
     sink: &mut impl FnMut(&Found<'a>),
 ) -> Result<(), Malformed> {
+    let mut metric = |bytes: &[u8], counts: &mut Counts| metrics::metric(bytes, counts, sightings);
     match signal {
-        Signal::Traces => resources(request, &traces::span, sink),
-        Signal::Metrics => resources(request, &metrics::metric, sink),
-        Signal::Logs => resources(request, &logs::log_record, sink),
+        Signal::Traces => resources(request, &mut traces::span, sink),
+        Signal::Metrics => resources(request, &mut metric, sink),
+        Signal::Logs => resources(request, &mut logs::log_record, sink),
     }
 }
 
 /// The three signals share the upper levels: request, resource, scope; each at field 1, 2, 2.
 fn resources<'a>(
     request: &'a [u8],
-    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    record: &mut impl FnMut(&[u8], &mut Counts) -> Result<(), Malformed>,
     sink: &mut impl FnMut(&Found<'a>),
 ) -> Result<(), Malformed> {
     let mut reader = Reader::new(request);
     while let Some((number, value)) = reader.next()? {
         if number == 1 {
             let bytes = value.bytes()?;
-            let mut found = Found { identity: Identity::default(), counts: Counts::NONE, bytes };
+            let mut found =
+                Found { identity: Identity::default(), counts: Counts::default(), bytes };
             resource(bytes, record, &mut found)?;
             sink(&found);
         }
@@ -170,7 +193,7 @@ fn resources<'a>(
 
 fn resource<'a>(
     bytes: &'a [u8],
-    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    record: &mut impl FnMut(&[u8], &mut Counts) -> Result<(), Malformed>,
     found: &mut Found<'a>,
 ) -> Result<(), Malformed> {
     let mut reader = Reader::new(bytes);
@@ -187,20 +210,28 @@ fn resource<'a>(
 
 fn scope<'a>(
     scope: &'a [u8],
-    record: &impl Fn(&'a [u8], &mut Counts) -> Result<(), Malformed>,
+    record: &mut impl FnMut(&[u8], &mut Counts) -> Result<(), Malformed>,
     counts: &mut Counts,
 ) -> Result<(), Malformed> {
     const RECORD: u32 = bytes(2);
 
+    counts.scope = 0;
     let mut reader = Reader::new(scope);
     while let Some(tag) = reader.tag()? {
         if tag == RECORD {
-            record(reader.bytes()?, counts)?;
+            match record(reader.bytes()?, counts) {
+                Err(Malformed::Id) => counts.rejected += 1,
+                read => read?,
+            }
             continue;
         }
         let value = reader.value(tag)?;
         match tag >> 3 {
-            1 => values::check(&crate::otlp::attributes::SCOPE, value.bytes()?, DEPTH_MAX)?,
+            1 => {
+                let bytes = value.bytes()?;
+                values::check(&crate::otlp::attributes::SCOPE, bytes, DEPTH_MAX)?;
+                counts.scope = mix_bytes(0, bytes);
+            }
             2 => return Err(Malformed::WireType),
             3 => values::text(value.bytes()?)?,
             _ => {}
@@ -215,10 +246,14 @@ const fn mix(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(26) ^ word).wrapping_mul(0xf135_7aea_2e62_a9c5)
 }
 
-/// An id as one word; one of another length than that of span ids is known by its length.
+/// Checks an id, which has `N` bytes or none; gives it if it is there.
 #[inline]
-fn id_word(id: &[u8]) -> u64 {
-    <[u8; 8]>::try_from(id).map_or(id.len() as u64, u64::from_le_bytes)
+fn id<const N: usize>(id: &[u8]) -> Result<Option<&[u8; N]>, Malformed> {
+    match id.try_into() {
+        Ok(id) => Ok(Some(id)),
+        Err(_) if id.is_empty() => Ok(None),
+        Err(_) => Err(Malformed::Id),
+    }
 }
 
 /// Mixes bytes into `hash`, eight at a time.

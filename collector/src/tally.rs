@@ -9,6 +9,7 @@
 
 mod book;
 mod row;
+mod streams;
 #[cfg(test)]
 mod tests;
 

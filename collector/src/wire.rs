@@ -6,6 +6,9 @@
 //!
 //! Invariant: `next` either moves forward or ends, so every walk takes linear time.
 
+use crate::memory::Buffer;
+use crate::refusal::Refusal;
+
 /// How deeply groups (a construct that OTLP never uses) and unknown messages may nest.
 const GROUP_DEPTH_MAX: u32 = 32;
 
@@ -24,6 +27,9 @@ pub(crate) enum Malformed {
     Depth,
     #[error("a text is not UTF-8")]
     Utf8,
+    /// The one mistake that concerns its record alone.
+    #[error("a trace id has not 16 bytes, or a span id not 8")]
+    Id,
 }
 
 /// The value of one field.
@@ -73,6 +79,31 @@ pub(crate) const fn bytes(number: u32) -> u32 {
 
 pub(crate) const fn fixed32(number: u32) -> u32 {
     number << 3 | 5
+}
+
+/// Makes what was appended to `buffer` from `start` on the content of a length-delimited field, by
+/// putting its length before it.
+pub(crate) fn insert_length(buffer: &mut Buffer, start: usize) -> Result<(), Refusal> {
+    let end = buffer.len();
+    let (digits, width) = varint_bytes((end - start) as u64);
+    buffer.extend(&digits[..width])?;
+    let bytes = buffer.as_mut_slice();
+    bytes.copy_within(start..end, start + width);
+    bytes[start..start + width].copy_from_slice(&digits[..width]);
+    Ok(())
+}
+
+/// `value` as a varint: its bytes, and how many there are.
+#[inline]
+pub(crate) fn varint_bytes(mut value: u64) -> ([u8; 10], usize) {
+    let (mut bytes, mut n) = ([0; 10], 0);
+    while value >= 0x80 {
+        bytes[n] = (value as u8 & 0x7f) | 0x80;
+        value >>= 7;
+        n += 1;
+    }
+    bytes[n] = value as u8;
+    (bytes, n + 1)
 }
 
 /// Walks the fields of one message.

@@ -9,7 +9,7 @@ use crate::wire::{Malformed, Reader};
 /// The profiles in `ExportProfilesServiceRequest { resource_profiles = 1, dictionary = 2 }`.
 pub(crate) fn profiles(request: &[u8]) -> Result<u64, Malformed> {
     let mut records = 0;
-    resources(request, &profile, &mut |found| records += found.counts.records)?;
+    resources(request, &mut profile, &mut |found| records += found.counts.records)?;
     Ok(records)
 }
 

@@ -12,13 +12,17 @@ use prost::Message;
 use super::*;
 use crate::samples;
 
-/// What is compared: who, how many records, ended, requests, errors, durations.
+mod rejected;
+
+/// What is compared: who, and the counts.
 #[derive(Debug, Default, PartialEq)]
 struct Told {
     service: Option<String>,
     instance: Option<String>,
     records: u64,
+    rejected: u64,
     ended: u64,
+    not_finite: u64,
     requests: u64,
     errors: u64,
     durations: u64,
@@ -26,12 +30,14 @@ struct Told {
 
 fn by_scan(signal: Signal, bytes: &[u8]) -> Result<Vec<Told>, Malformed> {
     let mut told = Vec::new();
-    scan(signal, bytes, &mut |found| {
+    scan(signal, bytes, &mut Sightings::lend(), &mut |found| {
         told.push(Told {
             service: found.identity.name.map(str::to_owned),
             instance: found.identity.instance.map(str::to_owned),
             records: found.counts.records,
+            rejected: found.counts.rejected,
             ended: found.counts.ended,
+            not_finite: found.counts.not_finite,
             requests: found.counts.requests,
             errors: found.counts.errors,
             durations: found.counts.durations.iter().sum(),
@@ -49,6 +55,10 @@ fn of_traces(request: &ExportTraceServiceRequest) -> Vec<Told> {
     let told = |resource: &opentelemetry_proto::tonic::trace::v1::ResourceSpans| {
         let mut told = identity(resource.resource.as_ref());
         for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            if !rejected::is_good_span(span) {
+                told.rejected += 1;
+                continue;
+            }
             told.records += 1;
             if span.kind == 2 || span.kind == 5 {
                 told.requests += 1;
@@ -62,23 +72,49 @@ fn of_traces(request: &ExportTraceServiceRequest) -> Vec<Told> {
     request.resource_spans.iter().map(told).collect()
 }
 
+/// Of each data point: whether its ids are good, its flags, and a value or sum.
+fn points(data: Option<&Data>) -> Vec<(bool, u32, f64)> {
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+    let good = rejected::are_good_exemplars;
+    let number = |p: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
+        let value = match p.value {
+            Some(Value::AsDouble(value)) => value,
+            Some(Value::AsInt(_)) | None => 0.0,
+        };
+        (good(&p.exemplars), p.flags, value)
+    };
+    match data {
+        Some(Data::Gauge(d)) => d.data_points.iter().map(number).collect(),
+        Some(Data::Sum(d)) => d.data_points.iter().map(number).collect(),
+        Some(Data::Histogram(d)) => {
+            let point = |p: &opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint| {
+                (good(&p.exemplars), p.flags, p.sum.unwrap_or(0.0))
+            };
+            d.data_points.iter().map(point).collect()
+        }
+        Some(Data::ExponentialHistogram(d)) => {
+            let points = d.data_points.iter();
+            points.map(|p| (good(&p.exemplars), p.flags, p.sum.unwrap_or(0.0))).collect()
+        }
+        Some(Data::Summary(d)) => d.data_points.iter().map(|p| (true, p.flags, p.sum)).collect(),
+        None => Vec::new(),
+    }
+}
+
 fn of_metrics(request: &ExportMetricsServiceRequest) -> Vec<Told> {
     let told = |resource: &opentelemetry_proto::tonic::metrics::v1::ResourceMetrics| {
         let mut told = identity(resource.resource.as_ref());
         for metric in resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-            let flags: Vec<u32> = match &metric.data {
-                Some(Data::Gauge(d)) => d.data_points.iter().map(|p| p.flags).collect(),
-                Some(Data::Sum(d)) => d.data_points.iter().map(|p| p.flags).collect(),
-                Some(Data::Histogram(d)) => d.data_points.iter().map(|p| p.flags).collect(),
-                Some(Data::Summary(d)) => d.data_points.iter().map(|p| p.flags).collect(),
-                Some(Data::ExponentialHistogram(d)) => {
-                    d.data_points.iter().map(|p| p.flags).collect()
+            for (is_good, flags, values) in points(metric.data.as_ref()) {
+                if !is_good {
+                    told.rejected += 1;
+                } else if flags & 1 == 1 {
+                    told.ended += 1;
+                } else {
+                    told.records += 1;
+                    told.not_finite += u64::from(!values.is_finite());
                 }
-                None => Vec::new(),
-            };
-            let ended = flags.iter().filter(|flags| **flags & 1 == 1).count() as u64;
-            told.ended += ended;
-            told.records += flags.len() as u64 - ended;
+            }
         }
         told
     };
@@ -88,8 +124,14 @@ fn of_metrics(request: &ExportMetricsServiceRequest) -> Vec<Told> {
 fn of_logs(request: &ExportLogsServiceRequest) -> Vec<Told> {
     let told = |resource: &opentelemetry_proto::tonic::logs::v1::ResourceLogs| {
         let mut told = identity(resource.resource.as_ref());
-        let scopes = resource.scope_logs.iter();
-        told.records = scopes.map(|scope| scope.log_records.len() as u64).sum();
+        for record in resource.scope_logs.iter().flat_map(|scope| &scope.log_records) {
+            if rejected::is_good_log(record) {
+                told.records += 1;
+                told.errors += u64::from(record.severity_number >= 17);
+            } else {
+                told.rejected += 1;
+            }
+        }
         told
     };
     request.resource_logs.iter().map(told).collect()
@@ -214,7 +256,7 @@ fn a_fingerprint_follows_values_and_not_times() {
     let fingerprint = |value, time| {
         let mut all = Vec::new();
         let bytes = samples::gauge(value, time).encode_to_vec();
-        scan(Signal::Metrics, &bytes, &mut |found| all.push(found.counts.fingerprint))
+        scan(Signal::Metrics, &bytes, &mut Sightings::lend(), &mut |found| all.push(found.counts.fingerprint))
             .expect("valid");
         all
     };

@@ -3,14 +3,17 @@
 //! Only spans of kind server and consumer are requests; client and internal spans are records, but
 //! would count one request several times. A span that ends before it starts has no duration.
 
+mod sampling;
+
 use watchdog_core::tally::DURATION_BOUNDS_MS;
 
-use super::{Counts, DEPTH_MAX, id_word, mix, values};
+use super::{Counts, DEPTH_MAX, id, mix, values};
 use crate::otlp::traces::{EVENT as EVENT_MESSAGE, SPAN};
 use crate::wire::{Malformed, Reader, bytes, fixed32, fixed64, varint};
 
 const TRACE_ID: u32 = bytes(1);
 const SPAN_ID: u32 = bytes(2);
+const STATE: u32 = bytes(3);
 const PARENT_ID: u32 = bytes(4);
 const NAME: u32 = bytes(5);
 const KIND: u32 = varint(6);
@@ -26,12 +29,19 @@ const KIND_CONSUMER: u32 = 5;
 const STATUS_ERROR: u32 = 2;
 
 pub(super) fn span(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
-    let (mut kind, mut start, mut end, mut code, mut id) = (0, 0, 0, 0, 0);
+    let (mut kind, mut start, mut end, mut code, mut name) = (0, 0, 0, 0, 0);
+    let mut weight_milli = sampling::ONE_MILLI;
     let mut reader = Reader::new(bytes);
     while let Some(tag) = reader.tag()? {
         match tag {
-            TRACE_ID | PARENT_ID => reader.bytes().map(drop)?,
-            SPAN_ID => id = id_word(reader.bytes()?),
+            TRACE_ID => id::<16>(reader.bytes()?).map(drop)?,
+            SPAN_ID => name = id::<8>(reader.bytes()?)?.map_or(0, |id| u64::from_le_bytes(*id)),
+            PARENT_ID => id::<8>(reader.bytes()?).map(drop)?,
+            STATE => {
+                let state = reader.bytes()?;
+                values::text(state)?;
+                weight_milli = sampling::weight_milli(state);
+            }
             NAME => values::text(reader.bytes()?)?,
             // Enums are 32 bits wide; decoders drop the rest.
             KIND => kind = reader.varint()? as u32,
@@ -45,10 +55,15 @@ pub(super) fn span(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
         }
     }
     counts.records += 1;
-    counts.fingerprint = counts.fingerprint.wrapping_add(mix(mix(id, start), end));
+    counts.fingerprint = counts.fingerprint.wrapping_add(mix(mix(name, start), end));
     if kind == KIND_SERVER || kind == KIND_CONSUMER {
         counts.requests += 1;
-        counts.errors += u64::from(code == STATUS_ERROR);
+        counts.adjusted_milli = counts.adjusted_milli.saturating_add(weight_milli);
+        if code == STATUS_ERROR {
+            counts.errors += 1;
+            counts.adjusted_errors_milli =
+                counts.adjusted_errors_milli.saturating_add(weight_milli);
+        }
         if start > 0 && end >= start {
             counts.durations[bucket(end - start)] += 1;
         }

@@ -7,6 +7,7 @@
 //!
 //! Invariant: what a strict protobuf decoder refuses for its structure is refused here.
 
+use super::id;
 use crate::otlp::{Kind, Message, Shape};
 use crate::wire::{Malformed, Reader, Value, bytes, fixed64, varint};
 
@@ -34,9 +35,9 @@ pub(super) fn other(
     match known.kind {
         Kind::Message(inner) => return nested(inner, value.bytes()?, depth),
         Kind::Text => return text(value.bytes()?),
+        Kind::TraceId => return id::<16>(value.bytes()?).map(drop),
+        Kind::SpanId => return id::<8>(value.bytes()?).map(drop),
         Kind::Bytes
-        | Kind::TraceId
-        | Kind::SpanId
         | Kind::Bool
         | Kind::Int32
         | Kind::Int64

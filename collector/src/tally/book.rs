@@ -12,7 +12,8 @@ use watchdog_core::tick::Tick;
 
 use super::Size;
 use super::row::{Names, Row};
-use crate::scan::{Found, Identity, Probe, Scanned};
+use super::streams::Watched;
+use crate::scan::{Found, Identity, Probe, Scanned, Sighting};
 
 /// Echoes that are kept for readers; at two probes a second, minutes of them.
 const ECHOES_MAX: usize = 512;
@@ -27,6 +28,7 @@ pub(super) struct Book {
     index: HashMap<Box<[u8]>, usize>,
     /// The key that is looked for; kept so that a lookup allocates nothing.
     key: Vec<u8>,
+    streams: Watched,
     echoes: VecDeque<Echo>,
     flow: Flowing,
     rows_refused: u64,
@@ -82,6 +84,7 @@ impl Book {
             rows: Vec::new(),
             index: HashMap::new(),
             key: Vec::new(),
+            streams: Watched::default(),
             echoes: VecDeque::new(),
             flow,
             rows_refused: 0,
@@ -104,18 +107,38 @@ impl Book {
         self.cursor += 1;
         self.request += 1;
         self.flow.received += scanned.records;
+        let mut sightings: &[Sighting] = &scanned.sightings;
         scanned.each(|found| {
-            if found.counts.records > 0 && !found.identity.is_probe() {
-                self.add_found(scanned, found, now);
+            let (of_this, of_others) = sightings
+                .split_at_checked(found.counts.sightings)
+                .expect("a scan finds the same sightings again");
+            sightings = of_others;
+            let has_any = found.counts.records + found.counts.ended > 0;
+            if has_any && !found.identity.is_probe() {
+                self.add_found(scanned, found, of_this, now);
             }
         });
     }
 
-    fn add_found(&mut self, scanned: &Scanned<'_>, found: &Found<'_>, now: Tick) {
-        match self.row_of(&found.identity) {
+    fn add_found(
+        &mut self,
+        scanned: &Scanned<'_>,
+        found: &Found<'_>,
+        sightings: &[Sighting],
+        now: Tick,
+    ) {
+        // A series that ended is no arrival: it makes no row where none is.
+        let row = if found.counts.records > 0 {
+            self.row_of(&found.identity)
+        } else {
+            write_key(&mut self.key, &found.identity);
+            self.index.get(self.key.as_slice()).copied().ok_or(NoRow::Unnamed)
+        };
+        match row {
             Ok(at) => {
                 let row = &mut self.rows[at];
                 row.add(scanned.signal, &found.counts, self.request, now);
+                self.streams.see(at, sightings, &mut row.particulars);
                 row.changed_at = self.cursor;
             }
             Err(NoRow::Unnamed) => self.unnamed_records += found.counts.records,

@@ -3,7 +3,7 @@
 //! Invariant: a signal that never arrived, and requests that were never seen, are `None`.
 
 use watchdog_core::names::{Instance, Revision, Service};
-use watchdog_core::tally::{DURATION_BOUNDS_MS, Red, Signal, SignalTally, TallyRow};
+use watchdog_core::tally::{DURATION_BOUNDS_MS, Particulars, Red, Signal, SignalTally, TallyRow};
 use watchdog_core::tick::Tick;
 
 use crate::scan::{Counts, Identity};
@@ -47,6 +47,7 @@ pub(super) struct Row {
     metrics: Option<Arrivals>,
     logs: Option<Arrivals>,
     red: Option<Red>,
+    pub(super) particulars: Particulars,
 }
 
 #[derive(Debug)]
@@ -64,8 +65,17 @@ struct Arrivals {
 }
 
 impl Row {
-    pub(super) const fn new(names: Names) -> Self {
-        Self { names, changed_at: 0, traces: None, metrics: None, logs: None, red: None }
+    pub(super) fn new(names: Names) -> Self {
+        let particulars = Particulars::default();
+        Self {
+            names,
+            changed_at: 0,
+            traces: None,
+            metrics: None,
+            logs: None,
+            red: None,
+            particulars,
+        }
     }
 
     /// Counts what `request` holds of this row; a request may come here several times.
@@ -75,7 +85,10 @@ impl Row {
             Signal::Metrics => &mut self.metrics,
             Signal::Logs => &mut self.logs,
         };
-        arrivals.get_or_insert_with(|| Arrivals::new(now)).add(counts, request, now);
+        if counts.records > 0 {
+            arrivals.get_or_insert_with(|| Arrivals::new(now)).add(counts, request, now);
+        }
+        self.add_particulars(signal, counts);
         if counts.requests > 0 {
             let none = Red { requests: 0, errors: 0, durations: [0; DURATION_BOUNDS_MS.len() + 1] };
             let red = self.red.get_or_insert(none);
@@ -84,6 +97,24 @@ impl Row {
             for (sum, count) in red.durations.iter_mut().zip(counts.durations) {
                 *sum += count;
             }
+        }
+    }
+
+    fn add_particulars(&mut self, signal: Signal, counts: &Counts) {
+        let sum = &mut self.particulars;
+        match signal {
+            Signal::Traces => {
+                let (requests, errors) =
+                    (&mut sum.adjusted_requests_milli, &mut sum.adjusted_errors_milli);
+                *requests = requests.saturating_add(counts.adjusted_milli);
+                *errors = errors.saturating_add(counts.adjusted_errors_milli);
+            }
+            Signal::Metrics => {
+                sum.streams.ended += counts.ended;
+                sum.streams.not_finite += counts.not_finite;
+                sum.streams.unwatched += counts.unseen;
+            }
+            Signal::Logs => sum.error_logs += counts.errors,
         }
     }
 
@@ -97,6 +128,7 @@ impl Row {
             metrics: tell(&self.metrics),
             logs: tell(&self.logs),
             red: self.red.clone(),
+            particulars: Some(self.particulars.clone()),
         }
     }
 }

@@ -70,6 +70,9 @@ pub struct TallyRow {
     /// Rate, errors and duration of the requests, counted from server and consumer spans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub red: Option<Red>,
+    /// What else was counted; a collector that does not count it leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub particulars: Option<Particulars>,
 }
 
 impl TallyRow {
@@ -107,6 +110,53 @@ pub struct Red {
     /// Counts per bucket; bucket `i` holds durations of up to [`DURATION_BOUNDS_MS`]`[i]`, the
     /// last one those above all bounds.
     pub durations: [u64; DURATION_BOUNDS_MS.len() + 1],
+}
+
+/// What is counted beside arrivals and requests. All counts are cumulative since the collector
+/// booted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Particulars {
+    /// Thousandths of requests that the spans stand for: a span that was kept with probability p
+    /// (`ot=th` in its tracestate) stands for 1/p of them, one that says nothing for itself.
+    pub adjusted_requests_milli: u64,
+    /// The same of requests whose span status is `ERROR`.
+    pub adjusted_errors_milli: u64,
+    /// Log records of severity `ERROR` or `FATAL` (`severity_number` from 17).
+    pub error_logs: u64,
+    /// Requests by the counts of server duration histograms (`http.server.request.duration`,
+    /// `rpc.server.duration`, `rpc.server.call.duration`), as far as their streams are watched.
+    pub metric_requests: u64,
+    /// Those of them whose histogram has an `error.type`.
+    pub metric_errors: u64,
+    pub streams: Streams,
+}
+
+/// What the data points of sums and histograms say of their streams. A stream is a metric of one
+/// scope with one set of attributes; its steps are judged by the rules of the OpenTelemetry
+/// metrics data model.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Streams {
+    /// Points of delta and of cumulative temporality.
+    pub delta: u64,
+    pub cumulative: u64,
+    /// Points whose value is NaN or infinite; they are in no sum.
+    pub not_finite: u64,
+    /// Points that say "no recorded value": their series has ended.
+    pub ended: u64,
+    /// Points whose temporality is not that of the point before: one stream must not mix.
+    pub mixed: u64,
+    /// Points whose start lies after the point before: the count began anew.
+    pub resets: u64,
+    /// Values that fell although the count did not begin anew: a mistake of the sender.
+    pub drops: u64,
+    /// Points that leave time uncovered after the point before.
+    pub gaps: u64,
+    /// Points that cover time again: a second writer, or a request that was sent twice.
+    pub overlaps: u64,
+    /// Points that were not compared, because more streams live than are watched.
+    pub unwatched: u64,
 }
 
 /// Upper bounds of the duration buckets, in milliseconds.

@@ -91,6 +91,7 @@ impl Rig {
                 metrics: None,
                 logs: None,
                 red: None,
+                particulars: None,
             }],
             echoes: Vec::new(),
             flow: Flow {

@@ -67,6 +67,7 @@ impl FakeCollector {
                 metrics: None,
                 logs: None,
                 red: None,
+                particulars: None,
             });
             carried.rows.len() - 1
         });

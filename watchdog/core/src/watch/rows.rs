@@ -161,6 +161,7 @@ mod tests {
             metrics: None,
             logs: None,
             red: None,
+            particulars: None,
         }
     }
 

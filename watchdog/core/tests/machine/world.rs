@@ -274,6 +274,7 @@ impl World {
             metrics: arrived(&self.metrics, signal == Signal::Metrics),
             logs: None,
             red: None,
+            particulars: None,
         };
         let page = TallyPage {
             boot: Boot::new(format!("{}-c", self.collector_boot)).expect("valid"),

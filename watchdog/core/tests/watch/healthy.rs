@@ -306,6 +306,7 @@ impl Sim {
             metrics: None,
             logs: None,
             red: Some(Red { requests: self.traces.records, errors: 0, durations: [0; 16] }),
+            particulars: None,
         });
         let flow = Flow {
             received: 0,

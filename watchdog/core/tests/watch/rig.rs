@@ -387,6 +387,7 @@ impl Rig {
                         errors: 0,
                         durations: [0; 16],
                     }),
+                    particulars: None,
                 }
             })
             .collect();
