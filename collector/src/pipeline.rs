@@ -9,6 +9,7 @@
 //! 1. **Receive and admit**: the body is read while the memory budget admits it.
 //! 2. **Open**: gzip is inflated and JSON transcoded, both bounded; protobuf stays as it is.
 //! 3. **Scan**: one pass says whether it is well formed, who sent it and how much it holds.
+//!    Records with an id of a wrong length are cut out; the client hears of them.
 //! 4. **Place**: room in the queue of every exporter, before anything is counted, so that a
 //!    refused request that the client sends again is not counted twice.
 //! 5. **Tally**: what arrived is counted for the watchdog, but for profiles.
@@ -21,12 +22,13 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use watchdog_core::tally::Signal;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Content};
 use crate::driver;
 use crate::export::Exporters;
 use crate::kind::Kind;
-use crate::memory::Budget;
+use crate::memory::{Budget, Buffer};
 use crate::metrics::Metrics;
 use crate::parcel::Parcel;
 use crate::receive::cors::Cors;
@@ -47,10 +49,18 @@ pub(crate) struct Pipeline {
     pub(crate) big: Semaphore,
 }
 
+/// A request that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a client must hear what was rejected"]
+pub(crate) struct Taken {
+    /// Records that were left behind, because they hold an id of a wrong length.
+    pub(crate) rejected: u64,
+}
+
 impl Pipeline {
     /// Carries a request that has been read. Success means: counted, and in every exporter's
     /// queue.
-    pub(crate) async fn carry(self: &Arc<Self>, arrival: Arrival) -> Result<(), Refusal> {
+    pub(crate) async fn carry(self: &Arc<Self>, arrival: Arrival) -> Result<Taken, Refusal> {
         if arrival.is_small() {
             return self.pass(arrival);
         }
@@ -62,13 +72,21 @@ impl Pipeline {
         }
     }
 
-    fn pass(&self, arrival: Arrival) -> Result<(), Refusal> {
+    fn pass(&self, arrival: Arrival) -> Result<Taken, Refusal> {
         let kind = arrival.kind;
         let body_bytes = arrival.body.len();
-        let content = arrival.open(&self.budget, self.max_request_bytes)?;
+        let mut content = arrival.open(&self.budget, self.max_request_bytes)?;
+        let mut rejected = 0;
+        let whole = content.plain.clone();
+        let mut came = None;
         let (records, probes, places) = match kind {
             Kind::Tallied(signal) => {
-                let scanned = Scanned::of(signal, &content.plain)?;
+                let scanned = Scanned::of(signal, &whole)?;
+                rejected = scanned.rejected;
+                if rejected > 0 {
+                    let rest = self.rest(signal, &whole)?;
+                    came = Some(std::mem::replace(&mut content, rest));
+                }
                 let places = self.exporters.reserve(&content).inspect_err(|_| {
                     self.tally.refused(scanned.records);
                 })?;
@@ -83,6 +101,16 @@ impl Pipeline {
         self.metrics.received(kind, records, body_bytes);
         let parcel = Parcel::new(kind, records, probes, Arc::clone(&self.tally));
         places.fill(content, parcel);
-        Ok(())
+        // What came is paid for until nothing reads it any more.
+        drop((whole, came));
+        Ok(Taken { rejected })
+    }
+
+    /// The request without the records that the scan rejected. What came compressed is not it.
+    fn rest(&self, signal: Signal, whole: &[u8]) -> Result<Content, Refusal> {
+        let mut buffer = Buffer::new(&self.budget, self.max_request_bytes)?;
+        scan::without_rejected(signal, whole, &mut buffer)?;
+        let (plain, held) = buffer.freeze();
+        Ok(Content { plain, gzip: None, held })
     }
 }

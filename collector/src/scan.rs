@@ -208,8 +208,8 @@ fn resource<'a>(
     Ok(())
 }
 
-fn scope<'a>(
-    scope: &'a [u8],
+fn scope(
+    scope: &[u8],
     record: &mut impl FnMut(&[u8], &mut Counts) -> Result<(), Malformed>,
     counts: &mut Counts,
 ) -> Result<(), Malformed> {

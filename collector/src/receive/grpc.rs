@@ -65,7 +65,7 @@ async fn take(
         (true, Encoding::Identity) => return Err(Refusal::NoGrpcEncoding),
         (true, Encoding::Gzip | Encoding::Deflate | Encoding::Zstd) => declared,
     };
-    pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await
+    pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await.map(drop)
 }
 
 fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

@@ -68,7 +68,7 @@ async fn take(
     let encoding = encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
     let (body, held) = body::read(request.body_mut(), &pipeline.budget, max).await?;
-    pipeline.carry(Arrival { kind, format, encoding, body, held }).await
+    pipeline.carry(Arrival { kind, format, encoding, body, held }).await.map(drop)
 }
 
 /// A content type that is taken, and given back.

@@ -256,8 +256,10 @@ fn a_fingerprint_follows_values_and_not_times() {
     let fingerprint = |value, time| {
         let mut all = Vec::new();
         let bytes = samples::gauge(value, time).encode_to_vec();
-        scan(Signal::Metrics, &bytes, &mut Sightings::lend(), &mut |found| all.push(found.counts.fingerprint))
-            .expect("valid");
+        scan(Signal::Metrics, &bytes, &mut Sightings::lend(), &mut |found| {
+            all.push(found.counts.fingerprint)
+        })
+        .expect("valid");
         all
     };
     assert_eq!(fingerprint(1.5, 1), fingerprint(1.5, 2));
@@ -313,6 +315,8 @@ fn a_scan_of_a_few_resources_allocates_nothing() {
     for signal in Signal::ALL {
         for resources in 1..=FOUND_INLINE {
             let bytes = samples::full(signal).repeat(resources);
+            // The list of sightings stays with the thread from the first scan on.
+            assert!(Scanned::of(signal, &bytes).is_ok());
             let counted = allocation_counter::measure(|| {
                 assert!(Scanned::of(signal, &bytes).is_ok());
             });

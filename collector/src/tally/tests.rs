@@ -1,5 +1,7 @@
 //! The tally: rows, cursors, cardinality, echoes and the long poll.
 
+mod particulars;
+
 use prost::Message;
 use watchdog_core::names::Boot;
 use watchdog_core::tally::Signal;
