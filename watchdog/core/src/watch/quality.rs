@@ -57,6 +57,8 @@ pub(super) struct Quality {
 pub struct Achieved {
     /// Time over which the figures were taken, all instances together.
     pub watched_ms: u64,
+    /// All suspicions, also those that have not ended yet.
+    pub suspicions: u32,
     /// Suspicions of senders that beat on meanwhile.
     pub mistakes: u32,
     /// Suspicions of senders that stood still and went on.
@@ -139,6 +141,7 @@ impl Quality {
         let hours = float(self.watched_ms) / 3_600_000.0;
         Achieved {
             watched_ms: self.watched_ms,
+            suspicions: self.suspicions,
             mistakes: self.mistakes,
             stalls: self.stalls,
             losses: self.losses,

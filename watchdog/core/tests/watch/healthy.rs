@@ -33,7 +33,9 @@ pub struct Weather {
     pub beat_loss: f64,
     /// Mean of the exponential delay of everything, in milliseconds.
     pub delay_ms: f64,
-    /// The observer stalls this often an hour, for 0.3 to 10 s.
+    /// Beats are lost in bursts (Gilbert-Elliott): five beats on average, 90 % of them lost.
+    pub bursts: bool,
+    /// The observer stalls this often an hour, for 0.3 to 30 s.
     pub observer_stalls: f64,
     pub seed: u64,
 }
@@ -45,6 +47,7 @@ pub const CALM: Weather = Weather {
     beat_ms: 1_000,
     beat_loss: 0.0,
     delay_ms: 3.0,
+    bursts: false,
     observer_stalls: 0.0,
     seed: 1,
 };
@@ -86,7 +89,7 @@ impl What {
     }
 }
 
-struct Sim {
+pub struct Sim {
     weather: Weather,
     watch: Watch,
     now: u64,
@@ -100,13 +103,17 @@ struct Sim {
     last_arrival: Option<u64>,
     is_dirty: bool,
     blind_until: u64,
-    found: BTreeMap<&'static str, u32>,
+    pub found: BTreeMap<&'static str, u32>,
     live_ms: u64,
     is_live: bool,
+    is_bad: bool,
+    last_beat: u64,
+    /// Live gaps between beats that reached the socket, longer than suspicion takes at the least.
+    pub gaps: u32,
 }
 
 impl Sim {
-    fn new(weather: Weather) -> Self {
+    pub fn new(weather: Weather) -> Self {
         let mut service = ExpectedService::named(
             Service::new("a").expect("valid"),
             Environment::new("test").expect("valid"),
@@ -132,6 +139,9 @@ impl Sim {
             found: BTreeMap::new(),
             live_ms: 0,
             is_live: false,
+            is_bad: false,
+            last_beat: 0,
+            gaps: 0,
         };
         for what in
             [What::Request, What::Beat, What::Timer, What::Poll, What::Probe, What::CollectorBeat]
@@ -186,7 +196,7 @@ impl Sim {
         }
     }
 
-    fn run(mut self, minutes: u64) -> Self {
+    pub fn run(mut self, minutes: u64) -> Self {
         let end = minutes * 60_000;
         while let Some(Reverse((at, _, what))) = self.queue.pop() {
             while let Some((due, _)) = self.watch.deadline()
@@ -202,6 +212,12 @@ impl Sim {
             self.happen(what);
         }
         self
+    }
+
+    /// Suspicions of the one service, all of them false: it lives.
+    pub fn suspicions(&self) -> u32 {
+        let all = self.watch.liveness(Tick(self.now));
+        all.iter().map(|(_, liveness)| liveness.achieved.suspicions).sum()
     }
 
     fn pass(&mut self, at: u64) {
@@ -231,7 +247,8 @@ impl Sim {
             }
             What::Beat => {
                 self.seq += 1;
-                if self.chance() >= weather.beat_loss {
+                if self.is_carried() {
+                    self.reach(delay);
                     self.after(delay, What::BeatHeard(self.seq, self.requests));
                 }
                 self.after(weather.beat_ms, What::Beat);
@@ -271,7 +288,9 @@ impl Sim {
             }
             What::ProbeBack(seq) => self.tell(Event::ProbeReturned { seq, right: true }),
             What::CollectorBeat => {
-                self.after(0, What::CollectorHeard(self.order));
+                if self.is_carried() {
+                    self.after(delay, What::CollectorHeard(self.order));
+                }
                 self.after(100, What::CollectorBeat);
             }
             What::CollectorHeard(seq) => {
@@ -282,8 +301,30 @@ impl Sim {
         }
     }
 
+    /// Whether a beat gets through.
+    fn is_carried(&mut self) -> bool {
+        if !self.weather.bursts {
+            return self.chance() >= self.weather.beat_loss;
+        }
+        let turn = self.chance();
+        self.is_bad = if self.is_bad { turn >= 0.2 } else { turn < 0.002 };
+        self.chance() >= if self.is_bad { 0.9 } else { self.weather.beat_loss }
+    }
+
+    /// A beat reaches the socket after `delay`, whether the watchdog runs or not.
+    fn reach(&mut self, delay: u64) {
+        let at = self.now + delay;
+        let floor = WatchConfig::default().suspect_floor_ms.max(2 * self.weather.beat_ms);
+        if at.saturating_sub(self.last_beat) > floor {
+            self.gaps += 1;
+        }
+        self.last_beat = self.last_beat.max(at);
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, positive")]
     fn stall(&mut self) {
-        let ms = 300 + self.exponential(2_000.0).min(10_000);
+        // As many short ones as long ones: even on a logarithmic scale.
+        let ms = (300.0 * 100_f64.powf(self.chance())) as u64;
         self.blind_until = self.now + ms;
         // First of all that waits: it says how late it is, and then drains its sockets.
         self.queue.push(Reverse((self.blind_until, 0, What::StallEnd(ms))));
@@ -341,7 +382,7 @@ fn body(instance: &str, boot: &str, seq: u64, requests: Option<u64>) -> BeatBody
     }
 }
 
-fn minutes() -> u64 {
+pub fn minutes() -> u64 {
     std::env::var("HOLDPOINT_SIM_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(15)
 }
 

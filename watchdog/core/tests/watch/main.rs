@@ -4,3 +4,4 @@ mod healthy;
 mod path;
 mod rig;
 mod stories;
+mod ten_hours;
