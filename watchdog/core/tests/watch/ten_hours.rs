@@ -1,6 +1,6 @@
 //! The four weathers that a detector must live through, ten beats a second: 1 % loss, 20 ms jitter,
-//! loss in bursts, and an observer that stalls. The sender lives all the time, so every suspicion is
-//! false, and none may be more than a live gap explains.
+//! loss in bursts, and an observer that stalls. The sender lives all the time, so every suspicion
+//! is false, and none may be more than a live gap explains.
 //!
 //! `HOLDPOINT_SIM_MINUTES=600` runs each for ten hours.
 
