@@ -6,6 +6,7 @@
 //! Invariant: revert actions and expected signals come from here and never from what an agent
 //! sends.
 
+mod environment;
 mod expand;
 mod mistake;
 mod origin;
@@ -23,6 +24,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use print::{effective, print};
 pub use service::ServiceTable;
 
+use environment::Environment;
 use mistake::Mistake as Wrong;
 use origin::Origins;
 
@@ -64,6 +66,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     source: String,
     origins: Origins,
+    /// What came from the environment; by its place among the collector's exporters.
+    environment: Environment,
 }
 
 impl Loaded {
@@ -81,19 +85,25 @@ impl Loaded {
 pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
     let here = Path::new(FILE_DEFAULT);
     let Some(file) = file.or_else(|| here.is_file().then_some(here)) else {
-        return Ok(Loaded::default());
+        return Ok(Loaded::default().with_environment());
     };
     let source = fs::read_to_string(file).map_err(|error| {
         Mistakes::of(file, vec![Wrong::whole(format!("cannot be read: {error}"))])
     })?;
-    parse(file, source)
+    Ok(parse(file, source)?.with_environment())
 }
 
 fn parse(file: &Path, source: String) -> Result<Loaded, Mistakes> {
     let read::Reading { value, origins, mut mistakes } = read::read::<Config>(&source);
     mistakes.extend(across(&value, &origins, &source));
     if mistakes.is_empty() {
-        return Ok(Loaded { config: value, file: Some(file.to_owned()), source, origins });
+        return Ok(Loaded {
+            config: value,
+            file: Some(file.to_owned()),
+            source,
+            origins,
+            ..Loaded::default()
+        });
     }
     Err(Mistakes::of(file, mistakes))
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver;
 use crate::metrics::Moment;
 use crate::pipeline::Pipeline;
+use crate::red;
 use crate::reload::Standing;
 use crate::rounds::Rounds;
 
@@ -56,6 +57,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/metrics/services", get(services))
         .route("/v1/tally", get(tally))
         .route("/v1/config", get(config))
         .fallback(not_found)
@@ -77,6 +79,12 @@ async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
         troubles.push(format!("what carries telemetry has not turned for {still_ms} ms"));
     }
     state(troubles, None)
+}
+
+/// What the services send, for a Prometheus that scrapes it.
+async fn services(State(admin): State<Arc<Admin>>) -> Response {
+    let page = admin.pipeline().tally.page(0, driver::now());
+    ([(CONTENT_TYPE, red::TEXT_FORMAT)], red::page(&page.rows)).into_response()
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {

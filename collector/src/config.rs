@@ -2,6 +2,7 @@
 //!
 //! Invariant: `Config::default()` is a good configuration, and an unknown key is an error.
 
+mod environment;
 mod exporter;
 mod secret;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::cors;
 
+pub use environment::{FromEnvironment, exporters_of};
 pub use exporter::{
     Compression, Exported, ExporterConfig, ExporterKind, FileFormat, Protocol, TlsConfig,
 };
@@ -41,6 +43,8 @@ pub struct Config {
     pub tally_rows_max: usize,
     /// How long a stop waits for queued requests to reach their backends.
     pub drain_timeout_ms: u64,
+    /// Whether `OTEL_EXPORTER_OTLP_*` say where to forward to, if no exporter is named here.
+    pub otel_environment: bool,
     /// Where to forward to; none means tally only.
     #[serde(rename = "exporter")]
     pub exporters: Vec<ExporterConfig>,
@@ -58,6 +62,7 @@ impl Default for Config {
             memory_bytes: 256 * MIB,
             tally_rows_max: 10_000,
             drain_timeout_ms: 5_000,
+            otel_environment: true,
             exporters: Vec::new(),
         }
     }

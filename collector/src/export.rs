@@ -9,6 +9,7 @@
 
 mod attempt;
 mod breaker;
+pub(crate) mod circle;
 mod client;
 mod debug;
 mod destination;

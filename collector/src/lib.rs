@@ -34,6 +34,7 @@ mod parcel;
 mod pipeline;
 mod ports;
 mod receive;
+mod red;
 mod refusal;
 mod reload;
 mod rounds;
@@ -59,7 +60,7 @@ pub use reload::{Applied, Proposal, Source, Version};
 
 pub use config::{
     Compression, Config, EnvSource, Exported, ExporterConfig, ExporterKind, FileFormat, FileSource,
-    HeaderSource, Protocol, TlsConfig,
+    FromEnvironment, HeaderSource, Protocol, TlsConfig, exporters_of,
 };
 
 /// Where the watchdog listens for beats; asked again for every beat. `None`: no watchdog is known.
@@ -130,6 +131,10 @@ pub async fn bind(config: Config, boot: Boot) -> Result<Bound, StartError> {
     let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::Bind);
     let addresses =
         Addresses { grpc: address(&grpc)?, http: address(&http)?, admin: address(&admin)? };
+    let own = [addresses.grpc, addresses.http];
+    if let Some(text) = export::circle::mistake(&config.exporters, &own).await {
+        return Err(StartError::Config { key: "exporter.endpoint", text });
+    }
     Ok(Bound { config, boot, listeners: Listeners { grpc, http, admin, addresses } })
 }
 

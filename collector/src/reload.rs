@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::driver;
+use crate::export::circle;
 use crate::run::Running;
 use crate::{Addresses, sentence};
 
@@ -147,6 +148,10 @@ async fn consider(
 ) -> Result<(Outcome, Applied), String> {
     if let Some((key, text)) = config.mistakes().into_iter().next() {
         return Err(format!("`{key}` in [collector]: {text}"));
+    }
+    let at = running.addresses();
+    if let Some(text) = circle::mistake(&config.exporters, &[at.grpc, at.http]).await {
+        return Err(format!("`exporter.endpoint` in [collector]: {text}"));
     }
     let after_restart = after_restart(&running.config, &config);
     let same = config == running.config;

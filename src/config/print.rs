@@ -1,7 +1,8 @@
 //! The effective configuration as TOML, with the origin of every value beside it.
 //!
-//! Invariant: what it prints reads back as the same configuration, and a value that was filled in
-//! from the environment or a file is printed as the reference.
+//! Invariant: what it prints reads back as the same configuration, but for secrets: a value that
+//! was filled in from the environment or a file is printed as the reference, and a secret that is
+//! written out as a word that is refused when it is read.
 
 use std::fmt::Write as _;
 
@@ -100,7 +101,7 @@ fn line(out: &mut String, loaded: &Loaded, path: &str, key: &str, value: &Value)
             let file = loaded.file.as_ref().map(|file| file.display().to_string());
             file.zip(at).map_or_else(String::new, |(file, line)| format!("{file}:{line}"))
         }
-        None => "default".to_owned(),
+        None => loaded.environment.origin(path).unwrap_or("default").to_owned(),
     };
     _ = writeln!(out, "{text:<COMMENT_COLUMN$} # {origin}");
 }

@@ -30,6 +30,10 @@ async fn serve(
     let place = start.place;
     let _lock = place.lock(ROLE)?;
     let version = version(&start.loaded);
+    let mistakes = start.loaded.environment_mistakes();
+    if !mistakes.is_empty() {
+        return Err(RoleError::Start(mistakes.join("\n").into()));
+    }
     let mut config = start.loaded.config.collector;
     let last = place.run::<CollectorRun>(ROLE);
     let last = |pick: fn(&CollectorRun) -> _| last.as_ref().map(pick);

@@ -35,6 +35,12 @@ pub fn run(globals: &Globals, command: &ConfigCommand) -> Ending {
             return Ending::Undecided;
         }
     };
+    for mistake in loaded.environment_mistakes() {
+        eprintln!("{mistake}");
+    }
+    if !loaded.environment_mistakes().is_empty() {
+        return Ending::Undecided;
+    }
     match (command, globals.output) {
         (ConfigCommand::Check, _) => {
             match &loaded.file {

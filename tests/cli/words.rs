@@ -101,3 +101,33 @@ fn the_configuration_in_force_is_printed_with_its_origins() {
     let yaml = out(&holdpoint(&["config", "print", "--config", &path, "-o", "yaml"]));
     assert!(yaml.contains("  bake_ms: 5\n"), "{yaml}");
 }
+
+#[test]
+fn variables_of_opentelemetry_say_where_to_forward_to_and_are_shown_without_secrets() {
+    let asked = |verb: &str, file: &[&str], variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_holdpoint"));
+        command.args(["config", verb]).args(file).current_dir(env!("CARGO_TARGET_TMPDIR"));
+        command.envs(variables.iter().copied()).output().expect("the executable runs")
+    };
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otlp.example:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret"),
+    ];
+    let printed = out(&asked("print", &[], &variables));
+    let line = printed.lines().find(|line| line.starts_with("endpoint = ")).unwrap();
+    assert!(line.contains("https://otlp.example:4318"), "{line}");
+    assert!(line.ends_with("# OTEL_EXPORTER_OTLP_ENDPOINT"), "{line}");
+    assert!(printed.contains("# OTEL_EXPORTER_OTLP_HEADERS"), "{printed}");
+    assert!(!printed.contains("s3cret"), "{printed}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.toml");
+    std::fs::write(&file, "[collector]\notel_environment = false\n").unwrap();
+    let printed = out(&asked("print", &["--config", &file.display().to_string()], &variables));
+    assert!(!printed.contains("otlp.example"), "{printed}");
+
+    let wrong = [variables[0], ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")];
+    let ended = asked("check", &[], &wrong);
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(err(&ended).contains("OTEL_EXPORTER_OTLP_PROTOCOL: `http/json`"), "{}", err(&ended));
+}

@@ -7,6 +7,7 @@ mod hostile;
 mod http;
 mod places;
 mod profiles;
+mod red;
 mod reload;
 mod rig;
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]

@@ -173,6 +173,13 @@ pub async fn ask(request: Request<Full<Bytes>>, http2: bool) -> Answer {
     tokio::time::timeout(PATIENCE, asking).await.expect("an answer in time")
 }
 
+/// The body of a page of a server that may not be up yet.
+pub async fn try_get(url: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let body = client.get(url.parse()?).await?.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8(body.to_vec())?)
+}
+
 /// What a backend answers to one request.
 #[derive(Debug, Clone)]
 pub enum Script {
