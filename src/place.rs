@@ -82,6 +82,12 @@ impl Place {
         self.root.join("captures")
     }
 
+    /// Where the collector keeps what its backends have not taken yet.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root

@@ -25,6 +25,7 @@ use crate::pipeline::Pipeline;
 use crate::red;
 use crate::reload::Standing;
 use crate::rounds::Rounds;
+use crate::spool::Spool;
 
 /// An exporter that has failed for this long makes the collector ill.
 const FAILING_MS_MAX: u64 = 15_000;
@@ -59,6 +60,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .route("/metrics/services", get(services))
         .route("/v1/tally", get(tally))
+        .route("/v1/ledger", get(ledger))
         .route("/v1/config", get(config))
         .fallback(not_found)
         .with_state(Arc::new(admin))
@@ -68,15 +70,23 @@ async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
     let now = driver::now();
     let pipeline = admin.pipeline();
     let mut troubles: Vec<_> = pipeline
-        .exporters
-        .queued_bytes()
-        .filter_map(|(exporter, _)| exporter.health.trouble(now))
+        .line
+        .seats()
+        .into_iter()
+        .filter_map(|(seat, _)| seat.metrics.health.trouble(now))
         .filter(|(failing_ms, _)| *failing_ms > FAILING_MS_MAX)
         .map(|(failing_ms, why)| format!("an exporter has failed for {failing_ms} ms: {why}"))
         .collect();
     let still_ms = now.since_ms(admin.rounds.complete_at());
     if still_ms > STILL_MS_MAX {
         troubles.push(format!("what carries telemetry has not turned for {still_ms} ms"));
+    }
+    let imbalance = pipeline.line.books().1.imbalance();
+    if imbalance > 0 {
+        troubles.push(format!("{imbalance} records are lost or doubled; see /v1/ledger"));
+    }
+    if pipeline.line.spool().is_some_and(Spool::is_failing) {
+        troubles.push("the spool cannot be written".to_owned());
     }
     state(troubles, None)
 }
@@ -92,8 +102,14 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     if admin.stopping.is_cancelled() {
         troubles.push("the collector is stopping".to_owned());
     }
-    if admin.pipeline().exporters.is_full() {
-        troubles.push("the queue to a backend is full".to_owned());
+    let line = &admin.pipeline().line;
+    if line.is_full() {
+        let what = match line.spool() {
+            Some(spool) if spool.is_failing() => "the spool cannot be written",
+            Some(_) => "the spool is full",
+            None => "the queue to a backend is full",
+        };
+        troubles.push(what.to_owned());
     }
     let config = json!(admin.standing.show());
     state(troubles, Some(config))
@@ -114,11 +130,19 @@ fn state(troubles: Vec<String>, config: Option<Value>) -> Response {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let pipeline = admin.pipeline();
-    for (exporter, bytes) in pipeline.exporters.queued_bytes() {
-        exporter.set_queued_bytes(bytes);
+    for (seat, bytes) in pipeline.line.seats() {
+        seat.metrics.set_queued_bytes(bytes);
     }
-    let moment =
-        Moment { tally: pipeline.tally.size(), memory_bytes: pipeline.budget.held_bytes() };
+    let spool = pipeline
+        .line
+        .spool()
+        .map_or([0; 3], |spool| [spool.used_bytes(), spool.limit_bytes(), spool.failures()]);
+    let moment = Moment {
+        tally: pipeline.tally.size(),
+        memory_bytes: pipeline.budget.held_bytes(),
+        imbalance: pipeline.line.books().1.imbalance(),
+        spool,
+    };
     match pipeline.metrics.page(moment) {
         Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "cannot write the page", ""),
@@ -160,9 +184,29 @@ async fn config(State(admin): State<Arc<Admin>>) -> Response {
     Json(admin.standing.show()).into_response()
 }
 
+/// Where all records are, by signal and by exporter.
+async fn ledger(State(admin): State<Arc<Admin>>) -> Response {
+    let (seats, ledger) = admin.pipeline().line.books();
+    let imbalance = ledger.imbalance();
+    let intake: serde_json::Map<_, _> =
+        ledger.intake.iter().map(|(kind, one)| (kind.as_str().to_owned(), json!(one))).collect();
+    let exporters: Vec<_> = seats
+        .iter()
+        .zip(&ledger.outgo)
+        .map(|((endpoint, is_retired), outgo)| {
+            let signals: serde_json::Map<_, _> =
+                outgo.iter().map(|(kind, one)| (kind.as_str().to_owned(), json!(one))).collect();
+            json!({ "exporter": endpoint, "retired": is_retired, "signals": signals })
+        })
+        .collect();
+    Json(json!({ "imbalance": imbalance, "signals": intake, "exporters": exporters }))
+        .into_response()
+}
+
 async fn not_found(uri: Uri) -> Response {
     let text = format!("no such path: {}", uri.path());
-    let hint = "this is the admin port: /healthz, /readyz, /metrics, /v1/tally and /v1/config";
+    let hint = "this is the admin port: /healthz, /readyz, /metrics, /v1/tally, \
+                /v1/ledger and /v1/config";
     error(StatusCode::NOT_FOUND, "not_found", &text, hint)
 }
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use crate::gunzip::{claimed_bytes, gunzip, unzlib};
@@ -15,6 +15,7 @@ use crate::json;
 use crate::kind::Kind;
 use crate::memory::{Budget, Buffer, Held};
 use crate::refusal::Refusal;
+use crate::spool::Head;
 use crate::unzstd::{self, unzstd};
 
 /// Requests beyond this size are opened and scanned away from the runtime's workers, so that a
@@ -117,29 +118,48 @@ fn claimed_by_zstd(zstd: &[u8]) -> usize {
 const COPIED_BYTES_MAX: usize = 16 * 1_024;
 
 impl Content {
-    /// Bytes that [`Self::keep`] keeps.
-    pub(crate) fn weight(&self, plain: bool, gzip: bool) -> usize {
-        match &self.gzip {
-            Some(compressed) if gzip => compressed.len() + if plain { self.plain.len() } else { 0 },
-            Some(_) | None => self.plain.len(),
-        }
-    }
-
     /// What exporters need that send it `plain`, in `gzip`, or both.
     pub(crate) fn keep(self, plain: bool, gzip: bool) -> Payload {
         let Self { plain: opened, gzip: compressed, mut held } = self;
+        let plain_bytes = opened.len();
         let compressed = compressed.filter(|_| gzip);
         let opened = if plain || compressed.is_none() { Some(opened) } else { None };
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         // Giving back cannot fail; a body that was inflated holds more than it needs now.
         let kept = (length(&opened) + length(&compressed)).min(held.bytes());
         let _ = held.resize(kept);
-        Payload { plain: opened.map(own), gzip: compressed.map(own), held }
+        let (plain, gzip) = (opened.map(own), compressed.map(own));
+        Payload { plain, gzip, plain_bytes, held: Some(held) }
     }
 }
 
 fn own(bytes: Bytes) -> Bytes {
     if bytes.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
+/// How the bytes of a request are kept in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Plain,
+    Gzip,
+}
+
+impl Form {
+    /// Its number in a record of the spool, for ever.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Plain => 0,
+            Self::Gzip => 1,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Plain),
+            1 => Some(Self::Gzip),
+            _ => None,
+        }
+    }
 }
 
 /// A request's bytes, shared by the exporters.
@@ -148,28 +168,57 @@ pub(crate) struct Payload {
     /// At least one of the two is there.
     plain: Option<Bytes>,
     gzip: Option<Bytes>,
+    plain_bytes: usize,
     #[expect(dead_code, reason = "held for its Drop")]
-    held: Held,
+    held: Option<Held>,
 }
 
 impl Payload {
+    /// A request that was read back from the spool.
+    pub(crate) fn stored(head: &Head, body: Bytes) -> Self {
+        let plain_bytes = usize::try_from(head.plain_bytes).unwrap_or(usize::MAX);
+        let (plain, gzip) = match head.form {
+            Form::Plain => (Some(body), None),
+            Form::Gzip => (None, Some(body)),
+        };
+        Self { plain, gzip, plain_bytes, held: None }
+    }
+
+    /// The smaller form of it, for the spool.
+    pub(crate) fn stored_form(&self) -> (Form, Bytes) {
+        match (&self.gzip, &self.plain) {
+            (Some(gzip), _) => (Form::Gzip, gzip.clone()),
+            (None, Some(plain)) => (Form::Plain, plain.clone()),
+            (None, None) => unreachable!("one of the two forms is there"),
+        }
+    }
+
+    /// Bytes without compression.
+    pub(crate) const fn plain_bytes(&self) -> usize {
+        self.plain_bytes
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        length(&self.plain) + length(&self.gzip)
+    }
+
     /// The bytes without compression.
     pub(crate) fn plain(&self) -> Bytes {
         if let Some(plain) = &self.plain {
             return plain.clone();
         }
-        // Only settings that changed after it was queued ask for a form that was not kept.
         let gzip = self.gzip.as_ref().expect("one of the two forms is there");
-        let mut plain = Vec::new();
-        let read = MultiGzDecoder::new(&**gzip).read_to_end(&mut plain);
-        read.expect("it was opened before, within the limit");
+        let mut plain = Vec::with_capacity(self.plain_bytes);
+        let read = MultiGzDecoder::new(gzip.as_ref()).read_to_end(&mut plain);
+        read.expect("these bytes were inflated when they arrived, and their sum was checked since");
         Bytes::from(plain)
     }
 
     /// Whether [`Self::gzip`] is quick enough for a worker of the runtime.
     pub(crate) fn is_quick_to_gzip(&self) -> bool {
-        self.gzip.is_some()
-            || self.plain.as_ref().is_none_or(|plain| plain.len() <= INLINE_BYTES_MAX / 4)
+        self.gzip.is_some() || self.plain_bytes <= INLINE_BYTES_MAX / 4
     }
 
     /// The bytes in gzip: those of the client, or newly compressed.

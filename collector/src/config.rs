@@ -20,6 +20,8 @@ pub use secret::{EnvSource, FileSource, HeaderSource};
 
 const MIB: usize = 1_024 * 1_024;
 const GIB: usize = 1_024 * MIB;
+/// Files of the spool go as a whole, so it needs room for some of them.
+const SPOOL_BYTES_MIN: u64 = 64 * MIB as u64;
 /// Each exporter's task checks in at the pulse of the beat, beside the pipeline's own.
 const EXPORTERS_MAX: usize = watchdog_core::pulse::WORKERS_MAX as usize - 1;
 
@@ -41,6 +43,10 @@ pub struct Config {
     pub memory_bytes: usize,
     /// Rows of the tally. Beyond it new services, instances and revisions are not counted.
     pub tally_rows_max: usize,
+    /// What an answer of success promises, if there is an exporter.
+    pub acknowledge: Acknowledge,
+    /// Bytes of the spool on disk. Beyond it requests are refused.
+    pub spool_bytes: u64,
     /// How long a stop waits for queued requests to reach their backends.
     pub drain_timeout_ms: u64,
     /// Whether `OTEL_EXPORTER_OTLP_*` say where to forward to, if no exporter is named here.
@@ -48,6 +54,20 @@ pub struct Config {
     /// Where to forward to; none means tally only.
     #[serde(rename = "exporter")]
     pub exporters: Vec<ExporterConfig>,
+}
+
+/// When a request is answered with success, if there is an exporter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acknowledge {
+    /// When it is on disk: it survives a crash and a power cut, and backends that are away for as
+    /// long as the spool has room.
+    #[default]
+    Spooled,
+    /// When every backend took it: nothing is kept on disk, and clients wait for the backends.
+    Delivered,
+    /// When it is in memory: a crash loses what waits.
+    Queued,
 }
 
 impl Default for Config {
@@ -61,6 +81,8 @@ impl Default for Config {
             max_request_bytes: 64 * MIB,
             memory_bytes: 256 * MIB,
             tally_rows_max: 10_000,
+            acknowledge: Acknowledge::default(),
+            spool_bytes: GIB as u64,
             drain_timeout_ms: 5_000,
             otel_environment: true,
             exporters: Vec::new(),
@@ -96,13 +118,25 @@ impl Config {
                 self.memory_bytes, self.max_request_bytes
             ),
         );
+        check(
+            self.spool_bytes >= SPOOL_BYTES_MIN.max(2 * self.max_request_bytes as u64),
+            "spool_bytes",
+            format!("{} is less than 64 MiB, or than twice max_request_bytes", self.spool_bytes),
+        );
         check(self.tally_rows_max > 0, "tally_rows_max", "0 would count nothing".to_owned());
         check(
             self.exporters.len() <= EXPORTERS_MAX,
             "exporter",
             format!("{} backends; at most {EXPORTERS_MAX} are possible", self.exporters.len()),
         );
+        let mut labels = std::collections::BTreeSet::new();
         for exporter in &self.exporters {
+            let label = exporter.label();
+            check(
+                labels.insert(label.clone()),
+                "exporter",
+                format!("{label} stands twice; what waits for it could not be told apart"),
+            );
             for (key, text) in exporter.mistakes(self.max_request_bytes) {
                 check(false, key, text);
             }

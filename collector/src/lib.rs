@@ -11,10 +11,8 @@
 //! request. The bytes of a request are carried as they came, only scanned for the few fields that
 //! matter, and never decoded and encoded again.
 //!
-//! Invariant: what was answered with success is exported, or counted as dropped with a reason. The
-//! acknowledgement of this version promises memory, not disk: a request is acknowledged when every
-//! configured exporter has taken it into its queue, a clean stop delivers the queues within
-//! `drain_timeout_ms`, and a crash of the collector loses what they hold.
+//! Invariant: what was answered with success is exported, or counted as dropped with a reason, and
+//! survives what the configuration's `acknowledge` says it survives.
 
 mod admin;
 mod arrival;
@@ -27,10 +25,11 @@ mod export;
 mod gunzip;
 mod json;
 mod kind;
+mod ledger;
+mod line;
 mod memory;
 mod metrics;
 mod otlp;
-mod parcel;
 mod pipeline;
 mod ports;
 mod receive;
@@ -42,11 +41,13 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod scan;
+mod spool;
 mod tally;
 mod unzstd;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use std::error::Error;
@@ -59,9 +60,10 @@ use watchdog_core::names::Boot;
 pub use reload::{Applied, Proposal, Source, Version};
 
 pub use config::{
-    Compression, Config, EnvSource, Exported, ExporterConfig, ExporterKind, FileFormat, FileSource,
-    FromEnvironment, HeaderSource, Protocol, TlsConfig, exporters_of,
+    Acknowledge, Compression, Config, EnvSource, Exported, ExporterConfig, ExporterKind,
+    FileFormat, FileSource, FromEnvironment, HeaderSource, Protocol, TlsConfig, exporters_of,
 };
+pub use spool::SpoolError;
 
 /// Where the watchdog listens for beats; asked again for every beat. `None`: no watchdog is known.
 pub type BeatTarget = Arc<dyn Fn() -> Option<SocketAddr> + Send + Sync>;
@@ -90,6 +92,8 @@ pub enum RunError {
     BeatThread(#[source] std::io::Error),
     #[error("run collector: set up the exporters: {0}")]
     Exporters(String),
+    #[error("run collector: open the spool: {0}")]
+    Spool(#[from] SpoolError),
 }
 
 /// Why a new configuration does not come up.
@@ -107,6 +111,7 @@ pub struct Bound {
     config: Config,
     boot: Boot,
     listeners: Listeners,
+    spool: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -135,7 +140,8 @@ pub async fn bind(config: Config, boot: Boot) -> Result<Bound, StartError> {
     if let Some(text) = export::circle::mistake(&config.exporters, &own).await {
         return Err(StartError::Config { key: "exporter.endpoint", text });
     }
-    Ok(Bound { config, boot, listeners: Listeners { grpc, http, admin, addresses } })
+    let listeners = Listeners { grpc, http, admin, addresses };
+    Ok(Bound { config, boot, listeners, spool: None })
 }
 
 impl Bound {
@@ -143,6 +149,14 @@ impl Bound {
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.listeners.addresses
+    }
+
+    /// Keeps requests in `dir` if the configuration says that they are spooled; without it they
+    /// are kept in memory.
+    #[must_use]
+    pub fn spooling_in(mut self, dir: PathBuf) -> Self {
+        self.spool = Some(dir);
+        self
     }
 
     /// Serves until `shutdown`, then drains the exporters' queues.

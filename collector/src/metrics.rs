@@ -21,8 +21,8 @@ use prometheus_client::registry::Registry;
 use watchdog_core::tally::{Counts, Signal};
 
 use crate::config::ExporterConfig;
-use crate::export::DropReason;
 use crate::kind::Kind;
+use crate::line::DropReason;
 use crate::refusal::Refusal;
 use crate::reload::Outcome;
 use crate::tally::Size;
@@ -101,6 +101,10 @@ pub(crate) struct Metrics {
     reloads: Family<Reload, Counter>,
     queued_records: Gauge,
     memory_bytes: Gauge,
+    spool_bytes: Gauge,
+    spool_bytes_max: Gauge,
+    spool_failures: Gauge,
+    imbalance: Gauge,
     rows: Gauge,
     rows_refused: Gauge,
     unnamed_records: Gauge,
@@ -114,6 +118,9 @@ pub(crate) struct Metrics {
 pub(crate) struct Moment {
     pub(crate) tally: Size,
     pub(crate) memory_bytes: usize,
+    pub(crate) imbalance: u64,
+    /// Bytes of the spool, bytes that it may have, and writes that failed.
+    pub(crate) spool: [u64; 3],
 }
 
 impl Metrics {
@@ -138,6 +145,10 @@ impl Metrics {
             reloads: Family::default(),
             queued_records: Gauge::default(),
             memory_bytes: Gauge::default(),
+            spool_bytes: Gauge::default(),
+            spool_bytes_max: Gauge::default(),
+            spool_failures: Gauge::default(),
+            imbalance: Gauge::default(),
             rows: Gauge::default(),
             rows_refused: Gauge::default(),
             unnamed_records: Gauge::default(),
@@ -193,6 +204,22 @@ impl Metrics {
             "config_reloads",
             "Configurations proposed to the running collector",
             self.reloads.clone(),
+        );
+        registry.register("spool_bytes", "Bytes of the spool on disk", self.spool_bytes.clone());
+        registry.register(
+            "spool_limit_bytes",
+            "Bytes that the spool may have; 0 if there is none",
+            self.spool_bytes_max.clone(),
+        );
+        registry.register(
+            "spool_write_failures",
+            "Groups of requests that could not be written to the spool",
+            self.spool_failures.clone(),
+        );
+        registry.register(
+            "ledger_imbalance_records",
+            "Records by which what came in differs from what became of it; always 0",
+            self.imbalance.clone(),
         );
         registry.register("tally_rows", "Rows of the tally", self.rows.clone());
         registry.register(
@@ -261,6 +288,11 @@ impl Metrics {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.queued_records.set(gauge(moment.tally.queued_records));
         self.memory_bytes.set(gauge(moment.memory_bytes as u64));
+        let [bytes, bytes_max, failures] = moment.spool;
+        self.spool_bytes.set(gauge(bytes));
+        self.spool_bytes_max.set(gauge(bytes_max));
+        self.spool_failures.set(gauge(failures));
+        self.imbalance.set(gauge(moment.imbalance));
         self.rows.set(gauge(moment.tally.rows as u64));
         self.rows_refused.set(gauge(moment.tally.rows_refused));
         self.unnamed_records.set(gauge(moment.tally.unnamed_records));
@@ -287,11 +319,12 @@ impl ExporterMetrics {
     }
 
     pub(crate) fn dropped(&self, kind: Kind, reason: DropReason, records: u64) {
-        let [rejected, expired, stopped] = &self.dropped;
+        let [rejected, expired, stopped, damaged] = &self.dropped;
         let counters = match reason {
             DropReason::Rejected => rejected,
             DropReason::Expired => expired,
             DropReason::Stopped => stopped,
+            DropReason::Damaged => damaged,
         };
         counters.of(kind).inc_by(records);
     }

@@ -1,39 +1,45 @@
 //! The life of one export request: the collector's main path. Read this file first.
 //!
 //! ```text
-//!  receive ─► admit ─► open ─► scan ─► place ─► tally ─► forward ─► answer
-//!  (receive)  (memory) (gunzip,(scan)  (export)  (tally)   │
-//!                       json)                              └─ later: exporter ─► far tap
+//!  receive ─► admit ─► open ─► scan ─► keep ─► tally ─► answer
+//!  (receive)  (memory) (gunzip,(scan)  (spool,  (tally)
+//!                       json)           line)
+//!                                        └─ later: exporter ─► far tap
 //! ```
 //!
 //! 1. **Receive and admit**: the body is read while the memory budget admits it.
 //! 2. **Open**: gzip is inflated and JSON transcoded, both bounded; protobuf stays as it is.
 //! 3. **Scan**: one pass says whether it is well formed, who sent it and how much it holds.
 //!    Records with an id of a wrong length are cut out; the client hears of them.
-//! 4. **Place**: room in the queue of every exporter, before anything is counted, so that a
-//!    refused request that the client sends again is not counted twice.
+//! 4. **Keep**: it is written to the spool, or put into the line in memory, or brought to the
+//!    backends, as `acknowledge` says. Before anything is counted, so that a refused request that
+//!    the client sends again is not counted twice.
 //! 5. **Tally**: what arrived is counted for the watchdog, but for profiles.
-//! 6. **Forward**: the bytes go to the exporters; when all have delivered them, or at once if
-//!    there are none, the far tap reports the probes among them.
+//! 6. **Answer**: success now means what `acknowledge` promises. When all exporters have delivered
+//!    it, or at once if there are none, the far tap reports the probes in it.
 //!
-//! Invariant: a request either passes all six steps and is answered with success, or leaves no
-//! trace but a counted refusal.
+//! Invariant: a request either passes all steps and is answered with success, or leaves no trace
+//! but a counted refusal. One whose client is gone before the answer may pass uncounted by the
+//! tally, and is counted when the client sends it again.
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
 use watchdog_core::tally::Signal;
 
 use crate::arrival::{Arrival, Content};
+use crate::config::Acknowledge;
 use crate::driver;
 use crate::export::Exporters;
 use crate::kind::Kind;
+use crate::line::{DropReason, Joining, Line};
 use crate::memory::{Budget, Buffer};
 use crate::metrics::Metrics;
-use crate::parcel::Parcel;
 use crate::receive::cors::Cors;
 use crate::refusal::Refusal;
-use crate::scan::{self, Scanned};
+use crate::scan::{self, Probe, Scanned};
+use crate::spool::{Head, Spool};
 use crate::tally::Tally;
 
 /// What a request passes through.
@@ -41,7 +47,9 @@ use crate::tally::Tally;
 pub(crate) struct Pipeline {
     pub(crate) budget: Budget,
     pub(crate) max_request_bytes: usize,
+    pub(crate) acknowledge: Acknowledge,
     pub(crate) exporters: Exporters,
+    pub(crate) line: Arc<Line>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cors: Cors,
@@ -58,49 +66,49 @@ pub(crate) struct Taken {
 }
 
 impl Pipeline {
-    /// Carries a request that has been read. Success means: counted, and in every exporter's
-    /// queue.
+    /// Carries a request that has been read. Success means: kept as `acknowledge` promises, and
+    /// counted.
     pub(crate) async fn carry(self: &Arc<Self>, arrival: Arrival) -> Result<Taken, Refusal> {
         if arrival.is_small() {
-            return self.pass(arrival);
+            return self.pass(arrival).await;
         }
         let _turn = self.big.acquire().await.map_err(|_| Refusal::Stopping)?;
-        let pipeline = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || pipeline.pass(arrival)).await {
+        let (pipeline, runtime) = (Arc::clone(self), Handle::current());
+        let passing = move || runtime.block_on(pipeline.pass(arrival));
+        match tokio::task::spawn_blocking(passing).await {
             Ok(passed) => passed,
             Err(_) => Err(Refusal::Stopping),
         }
     }
 
-    fn pass(&self, arrival: Arrival) -> Result<Taken, Refusal> {
+    async fn pass(&self, arrival: Arrival) -> Result<Taken, Refusal> {
         let kind = arrival.kind;
         let body_bytes = arrival.body.len();
         let mut content = arrival.open(&self.budget, self.max_request_bytes)?;
         let mut rejected = 0;
         let whole = content.plain.clone();
         let mut came = None;
-        let (records, probes, places) = match kind {
+        let records = match kind {
             Kind::Tallied(signal) => {
-                let scanned = Scanned::of(signal, &whole)?;
+                let mut scanned = Scanned::of(signal, &whole)?;
                 rejected = scanned.rejected;
                 if rejected > 0 {
                     let rest = self.rest(signal, &whole)?;
                     came = Some(std::mem::replace(&mut content, rest));
                 }
-                let places = self.exporters.reserve(&content).inspect_err(|_| {
-                    self.tally.refused(scanned.records);
-                })?;
+                let probes = std::mem::take(&mut scanned.probes);
+                let kept = self.keep(content, kind, scanned.records, probes).await;
+                kept.inspect_err(|_| self.tally.refused(scanned.records))?;
                 self.tally.add(&scanned, driver::now());
-                (scanned.records, scanned.probes, places)
+                scanned.records
             }
             Kind::Profiles => {
                 let records = scan::profiles(&content.plain)?;
-                (records, Vec::new(), self.exporters.reserve(&content)?)
+                self.keep(content, kind, records, Vec::new()).await?;
+                records
             }
         };
         self.metrics.received(kind, records, body_bytes);
-        let parcel = Parcel::new(kind, records, probes, Arc::clone(&self.tally));
-        places.fill(content, parcel);
         // What came is paid for until nothing reads it any more.
         drop((whole, came));
         Ok(Taken { rejected })
@@ -112,5 +120,71 @@ impl Pipeline {
         scan::without_rejected(signal, whole, &mut buffer)?;
         let (plain, held) = buffer.freeze();
         Ok(Content { plain, gzip: None, held })
+    }
+
+    /// Keeps a request that is well formed until the exporters have it.
+    async fn keep(
+        &self,
+        content: Content,
+        kind: Kind,
+        records: u64,
+        probes: Vec<Probe>,
+    ) -> Result<(), Refusal> {
+        self.line.received(kind, records);
+        let payload = Arc::new(content.keep(self.exporters.plain, self.exporters.gzip));
+        let mut joining = Joining { kind, records, payload, probes, ended: None };
+        if !self.exporters.is_empty()
+            && let Some(spool) = self.line.spool()
+        {
+            return self.spool(spool, joining).await;
+        }
+        let refuse = |refusal| {
+            self.line.refused(kind, records);
+            refusal
+        };
+        match self.acknowledge {
+            Acknowledge::Spooled | Acknowledge::Queued => self.line.join(joining).map_err(refuse),
+            Acknowledge::Delivered => {
+                let (sender, ended) = oneshot::channel();
+                joining.ended = Some(sender);
+                self.line.join(joining).map_err(refuse)?;
+                match ended.await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(DropReason::Rejected)) => Err(Refusal::Rejected),
+                    Ok(Err(DropReason::Expired | DropReason::Stopped | DropReason::Damaged))
+                    | Err(_) => Err(Refusal::Undelivered),
+                }
+            }
+        }
+    }
+
+    /// Success when the request is on disk.
+    async fn spool(&self, spool: &Spool, joining: Joining) -> Result<(), Refusal> {
+        let (kind, records) = (joining.kind, joining.records);
+        let (form, body) = joining.payload.stored_form();
+        let Some(room) = spool.reserve(body.len()) else {
+            self.line.refused(kind, records);
+            return Err(Refusal::SpoolFull);
+        };
+        let plain_bytes = joining.payload.plain_bytes() as u64;
+        let head = Head { seq: 0, kind, form, records, plain_bytes };
+        let (sender, committed) = oneshot::channel();
+        // The line is not kept alive by what waits for the disk: the spool has it anyhow.
+        let line = Arc::downgrade(&self.line);
+        let commit = move |result: Result<_, _>| {
+            let Some(line) = line.upgrade() else { return };
+            match result {
+                Ok((seq, place)) => line.spooled(seq, place, joining),
+                Err(_) => line.refused(kind, records),
+            }
+            // The client may be gone.
+            let _ = sender.send(result.map(drop));
+        };
+        spool.append(room, head, body, Box::new(commit));
+        match committed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Refusal::SpoolFailing),
+            Err(_) => Err(Refusal::Stopping),
+        }
     }
 }

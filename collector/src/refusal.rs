@@ -6,10 +6,10 @@
 //! | `Method` | 405 | | no |
 //! | `MediaType`, `NotInJson`, `Encoding` | 415 | `UNIMPLEMENTED` | no |
 //! | `TooLarge` | 413 | `RESOURCE_EXHAUSTED` | no |
-//! | `Malformed` | 400 | `INVALID_ARGUMENT` | no |
+//! | `Malformed`, `Rejected` | 400 | `INVALID_ARGUMENT` | no |
 //! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
 //! | `SlowBody` | 408 | `CANCELLED` | yes |
-//! | `MemoryFull`, `QueueFull`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
+//! | `MemoryFull`, `QueueFull`, `SpoolFull`, `SpoolFailing`, `Undelivered`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
 //!
 //! Invariant: a refusal that passes by itself is told apart from one that does not, because
 //! clients drop their telemetry for the second kind.
@@ -55,6 +55,14 @@ pub(crate) enum Refusal {
     MemoryFull,
     #[error("the queue to the backend is full; come back later")]
     QueueFull,
+    #[error("the spool is full; come back later")]
+    SpoolFull,
+    #[error("the spool cannot be written; come back later")]
+    SpoolFailing,
+    #[error("the backend refused it for good")]
+    Rejected,
+    #[error("the backend did not take it in time; come back later")]
+    Undelivered,
     #[error("the collector is stopping; come back later")]
     Stopping,
 }
@@ -72,6 +80,10 @@ impl Refusal {
             Self::SlowBody => "slow_body",
             Self::MemoryFull => "memory_full",
             Self::QueueFull => "queue_full",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolFailing => "spool_failing",
+            Self::Rejected => "rejected",
+            Self::Undelivered => "undelivered",
             Self::Stopping => "stopping",
         }
     }
@@ -84,9 +96,14 @@ impl Refusal {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Malformed(_) | Self::NoGrpcEncoding => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::NoGrpcEncoding | Self::Rejected => StatusCode::BAD_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::MemoryFull | Self::QueueFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::MemoryFull
+            | Self::QueueFull
+            | Self::SpoolFull
+            | Self::SpoolFailing
+            | Self::Undelivered
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -94,7 +111,7 @@ impl Refusal {
     pub(crate) const fn grpc_code(&self) -> i32 {
         match self {
             Self::SlowBody => 1,
-            Self::Malformed(_) => 3,
+            Self::Malformed(_) | Self::Rejected => 3,
             Self::TooLarge { .. } => 8,
             Self::NotFound
             | Self::NoSuchRpc
@@ -103,14 +120,24 @@ impl Refusal {
             | Self::NotInJson
             | Self::Encoding => 12,
             Self::NoGrpcEncoding => 13,
-            Self::MemoryFull | Self::QueueFull | Self::Stopping => 14,
+            Self::MemoryFull
+            | Self::QueueFull
+            | Self::SpoolFull
+            | Self::SpoolFailing
+            | Self::Undelivered
+            | Self::Stopping => 14,
         }
     }
 
     /// Seconds after which the client may try again, if that can help.
     pub(crate) const fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::MemoryFull | Self::QueueFull | Self::Stopping => Some(RETRY_AFTER_S),
+            Self::MemoryFull
+            | Self::QueueFull
+            | Self::SpoolFull
+            | Self::SpoolFailing
+            | Self::Undelivered
+            | Self::Stopping => Some(RETRY_AFTER_S),
             Self::NotFound
             | Self::NoSuchRpc
             | Self::Method
@@ -120,6 +147,7 @@ impl Refusal {
             | Self::Encoding
             | Self::TooLarge { .. }
             | Self::Malformed(_)
+            | Self::Rejected
             | Self::SlowBody => None,
         }
     }

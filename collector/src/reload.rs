@@ -180,6 +180,13 @@ fn after_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.tally_rows_max != new.tally_rows_max {
         keys.push("tally_rows_max");
     }
+    // What was acknowledged is where it is.
+    if old.acknowledge != new.acknowledge {
+        keys.push("acknowledge");
+    }
+    if old.spool_bytes != new.spool_bytes {
+        keys.push("spool_bytes");
+    }
     keys
 }
 

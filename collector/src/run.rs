@@ -5,6 +5,7 @@
 //! receivers answer what is in flight, then the exporters deliver what is queued, then the tally
 //! is shown a last time and the beat says that it leaves.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -14,11 +15,12 @@ use front_door::Counts as DoorCounts;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::beat::{self, Beater};
-use crate::config::Config;
-use crate::export::{Exporter, Renewal};
+use crate::config::{Acknowledge, Config};
+use crate::export::{self, Exporter, Exporters, Renewal};
+use crate::line::Line;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -26,8 +28,15 @@ use crate::ports::{Ports, Serving};
 use crate::receive::cors::Cors;
 use crate::reload::{self, Source, Standing};
 use crate::rounds::Rounds;
+use crate::spool::{Limits, Recovered, Spool};
 use crate::tally::Tally;
-use crate::{Addresses, BeatTarget, Bound, ReloadError, RunError, driver};
+use crate::{Addresses, BeatTarget, Bound, ReloadError, RunError, SpoolError, driver};
+
+/// A file of the spool is deleted as a whole: small enough to go soon, big enough to be few.
+const SPOOL_FILE_BYTES: u64 = 16 << 20;
+/// The share of the memory in which spooled requests stay for exporters that keep up.
+const RESIDENT: usize = 4;
+const AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// What runs, and can be changed while it does.
 #[derive(Debug)]
@@ -36,7 +45,7 @@ pub(crate) struct Running {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) standing: Arc<Standing>,
-    tally: Arc<Tally>,
+    line: Arc<Line>,
     rounds: Arc<Rounds>,
     /// The pipeline in which requests begin now.
     pipeline: watch::Sender<Arc<Pipeline>>,
@@ -51,18 +60,21 @@ pub(crate) async fn run(
     mut source: Source,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let Bound { config, boot, listeners } = bound;
+    let Bound { config, boot, listeners, spool } = bound;
     let doors = [(); 3].map(|()| Arc::new(DoorCounts::default()));
     let [grpc, http, admin] = doors.clone();
     let metrics = Arc::new(Metrics::new([("grpc", grpc), ("http", http), ("admin", admin)]));
     let backend = !config.exporters.is_empty();
     let tally = Arc::new(Tally::new(boot.clone(), config.tally_rows_max, backend));
-    let renewal = Renewal::of(&config.exporters, None, |config| metrics.exporter(config))
-        .map_err(RunError::Exporters)?;
-    let (exporters, tasks) = renewal.take_effect();
+    let renewal = Renewal::of(&config.exporters, &Exporters::default());
+    let renewal = renewal.map_err(RunError::Exporters)?;
+    let spool = spool.map(|dir| open_spool(&dir, &config)).transpose()?.flatten();
+    let line = Line::new(spool, config.memory_bytes / RESIDENT, Arc::clone(&tally));
+    let (exporters, tasks) = renewal.take_effect(&line, |config| metrics.exporter(config));
+    line.begun();
     let rounds = Rounds::new(driver::now());
     let standing = Arc::new(Standing::new(std::mem::take(&mut source.version)));
-    let first = pipeline(&config, &tally, &metrics, exporters, None);
+    let first = pipeline(&config, &line, &metrics, exporters, None);
     let pipeline = watch::Sender::new(Arc::new(first));
 
     let beater = Beater {
@@ -74,6 +86,7 @@ pub(crate) async fn run(
     let (beats, stop_beats) = beat(beater)?;
     let mut turning = JoinSet::new();
     turning.spawn(beat::turn(rounds.join(), Arc::clone(&tally)));
+    turning.spawn(audit(Arc::clone(&line)));
 
     let closing = CancellationToken::new();
     let serving = Serving {
@@ -90,7 +103,7 @@ pub(crate) async fn run(
         config,
         metrics,
         standing,
-        tally,
+        line,
         rounds,
         pipeline,
         ports,
@@ -121,12 +134,38 @@ fn beat(beater: Beater) -> Result<(JoinHandle<()>, mpsc::Sender<()>), RunError> 
     Ok((beats, beating))
 }
 
+/// The spool of `config` in `dir`, if requests are to be kept in one.
+fn open_spool(dir: &Path, config: &Config) -> Result<Option<(Spool, Recovered)>, SpoolError> {
+    match config.acknowledge {
+        Acknowledge::Spooled => {}
+        Acknowledge::Delivered | Acknowledge::Queued => return Ok(None),
+    }
+    let limits = Limits { bytes: config.spool_bytes, file_bytes: SPOOL_FILE_BYTES };
+    let owners = config.exporters.iter().map(export::owner).collect();
+    Spool::open(dir, limits, owners).map(Some)
+}
+
+/// Looks every second whether anything was lost or doubled, and says so when that changes.
+async fn audit(line: Arc<Line>) {
+    let mut every = tokio::time::interval(AUDIT_EVERY);
+    let mut known = 0;
+    loop {
+        every.tick().await;
+        let (_, ledger) = line.books();
+        let records = ledger.imbalance();
+        if records != known {
+            error!(records, ?ledger, "the ledger does not balance: records are lost or doubled");
+            known = records;
+        }
+    }
+}
+
 /// The pipeline of `config`, with what it shares with the one `before`.
 fn pipeline(
     config: &Config,
-    tally: &Arc<Tally>,
+    line: &Arc<Line>,
     metrics: &Arc<Metrics>,
-    exporters: crate::export::Exporters,
+    exporters: Exporters,
     before: Option<&Pipeline>,
 ) -> Pipeline {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -135,8 +174,10 @@ fn pipeline(
     Pipeline {
         budget: budget.cloned().unwrap_or_else(|| Budget::new(config.memory_bytes)),
         max_request_bytes: config.max_request_bytes,
+        acknowledge: config.acknowledge,
         exporters,
-        tally: Arc::clone(tally),
+        line: Arc::clone(line),
+        tally: Arc::clone(line.tally()),
         metrics: Arc::clone(metrics),
         cors: Cors::new(config.cors_origins.clone()),
         big: Semaphore::new(processors),
@@ -154,17 +195,18 @@ impl Running {
     /// What does not come up.
     pub(crate) async fn renew(&mut self, mut config: Config) -> Result<(), ReloadError> {
         config.tally_rows_max = self.config.tally_rows_max;
+        config.acknowledge = self.config.acknowledge;
+        config.spool_bytes = self.config.spool_bytes;
         let before = Arc::clone(&self.pipeline.borrow());
-        let renewal = Renewal::of(&config.exporters, Some(&before.exporters), |config| {
-            self.metrics.exporter(config)
-        })
-        .map_err(ReloadError::Exporters)?;
+        let renewal = Renewal::of(&config.exporters, &before.exporters);
+        let renewal = renewal.map_err(ReloadError::Exporters)?;
         let moved = self.ports.bind_moved(&config).await.map_err(ReloadError::Bind)?;
 
         // From here on nothing can fail.
-        let (exporters, tasks) = renewal.take_effect();
-        self.tally.has_backend(!config.exporters.is_empty());
-        let next = pipeline(&config, &self.tally, &self.metrics, exporters, Some(&before));
+        let metrics = |config: &_| self.metrics.exporter(config);
+        let (exporters, tasks) = renewal.take_effect(&self.line, metrics);
+        self.line.tally().has_backend(!config.exporters.is_empty());
+        let next = pipeline(&config, &self.line, &self.metrics, exporters, Some(&before));
         self.pipeline.send_replace(Arc::new(next));
         self.start(tasks);
         self.ports.take_over(moved, &config);
@@ -179,19 +221,21 @@ impl Running {
         }
     }
 
-    /// Waits until the queues are empty, or for `drain_timeout_ms`; what is left is then counted
-    /// as dropped.
+    /// Waits until nothing waits for a backend, or for `drain_timeout_ms`; what is left is then
+    /// in the spool, or counted as dropped.
     async fn drain(&mut self) {
         self.stop_exporters.cancel();
         let patience = Duration::from_millis(self.config.drain_timeout_ms);
         let exporting = &mut self.exporting;
         let drained = async { while exporting.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, drained).await.is_err() {
-            let records = self.tally.size().queued_records;
-            warn!(
-                records,
-                "the backends did not take everything before the stop; the rest is dropped"
-            );
+            let records = self.line.tally().size().queued_records;
+            if self.line.spool().is_some() {
+                info!(records, "what the backends did not take before the stop is in the spool");
+            } else {
+                let why = "the backends did not take everything before the stop";
+                warn!(records, "{why}; the rest is dropped");
+            }
             self.exporting.shutdown().await;
         }
     }

@@ -22,6 +22,7 @@ use watchdog_core::names::Boot;
 use watchdog_core::tally::TallyPage;
 use watchdog_core::tick::Tick;
 
+use crate::ledger::Outgo;
 use crate::scan::{Probe, Scanned};
 use book::Book;
 
@@ -83,14 +84,14 @@ impl Tally {
         self.change(|book| book.flow_mut().refused += records);
     }
 
-    /// Counts records that set out for the far tap.
-    pub(crate) fn queued(&self, records: u64) {
-        self.change(|book| book.flow_mut().queued += records);
+    /// How far the exporters are; `delivered` if one of them delivered something just now.
+    pub(crate) fn flow(&self, worst: Outgo, delivered: Option<Tick>) {
+        self.change(|book| book.flow_mut().follow(worst, delivered));
     }
 
-    /// Counts records that reached the far tap, `dropped` of them not.
-    pub(crate) fn settled(&self, records: u64, dropped: u64, probes: Vec<Probe>, now: Tick) {
-        self.change(|book| book.settled(records, dropped, probes, now));
+    /// Probes reached the far tap.
+    pub(crate) fn echo(&self, probes: Vec<Probe>, now: Tick) {
+        self.change(|book| book.echo(probes, now));
     }
 
     /// Whether there is a backend from now on.

@@ -47,7 +47,8 @@ async fn serve(
     let boot = driver::boot();
     let bound = collector::bind(config, boot.clone())
         .await
-        .map_err(|error| RoleError::Start(error.into()))?;
+        .map_err(|error| RoleError::Start(error.into()))?
+        .spooling_in(place.spool());
     let at = bound.addresses();
     let (pid, start_ticks) = (std::process::id(), own_start_ticks());
     let run =

@@ -78,7 +78,7 @@ impl Default for ExporterConfig {
             headers: BTreeMap::new(),
             tls: TlsConfig::default(),
             timeout_ms: 10_000,
-            retry_for_ms: 300_000,
+            retry_for_ms: 86_400_000,
             queue_bytes: 128 * MIB,
             concurrency: 4,
             breaker_failures: 5,

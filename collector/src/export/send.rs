@@ -16,10 +16,10 @@ use watchdog_core::tick::Tick;
 use super::attempt::{Failure, Outcome};
 use super::breaker::{Doing, Turn};
 use super::pause::Pauses;
-use super::queue::{DropReason, Item};
 use super::{Exporter, Target};
 use crate::driver;
 use crate::kind::Kind;
+use crate::line::{DropReason, Item};
 use crate::metrics::ExporterMetrics;
 use crate::rounds::Turns;
 
@@ -68,21 +68,18 @@ impl Sender {
     /// Tries until the backend took `item`, refused it for good, or the time is up. New settings
     /// may be what was missing, so they are tried at once.
     ///
-    /// Each share ends in exactly one of `delivered` and `dropped`.
+    /// Each share ends in exactly one of `delivered` and `dropped`, or unsaid by the stop.
     async fn deliver(self: Arc<Self>, item: Item) {
-        let Item { payload, share, held: _held } = item;
+        let Item { payload, share } = item;
         let began = driver::now();
         let mut pauses = Pauses::new();
         let mut targets = self.target.clone();
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
-            if !target.config.takes(share.parcel().kind) {
-                return share.passed_over();
-            }
             let give_up = began.plus_ms(target.config.retry_for_ms);
             let Ok(body) = target.destination.body(Arc::clone(&payload)).await else {
                 // Only a blocking thread that the stop ended gives no body.
-                return share.dropped(DropReason::Stopped);
+                return drop(share);
             };
             loop {
                 let left = Duration::from_millis(give_up.since_ms(driver::now()));
@@ -91,7 +88,7 @@ impl Sender {
                     Ok(()) = targets.changed() => break,
                 };
                 let Ok(turn) = turn else { return share.dropped(DropReason::Expired) };
-                match self.attempt(&target, turn, share.parcel().kind, &body).await {
+                match self.attempt(&target, turn, share.kind(), &body).await {
                     Ok(Outcome { rejected, message }) => {
                         if rejected > 0 {
                             // Counted as dropped; a line for each would flood the log.

@@ -13,6 +13,7 @@ use watchdog_core::tick::Tick;
 use super::Size;
 use super::row::{Names, Row};
 use super::streams::Watched;
+use crate::ledger::Outgo;
 use crate::scan::{Found, Identity, Probe, Scanned, Sighting};
 
 /// Echoes that are kept for readers; at two probes a second, minutes of them.
@@ -58,10 +59,10 @@ enum NoRow {
 pub(super) struct Flowing {
     pub(super) backend: bool,
     received: u64,
-    forwarded: u64,
+    pub(super) forwarded: u64,
     pub(super) refused: u64,
     dropped: u64,
-    pub(super) queued: u64,
+    queued: u64,
     last_forward: Option<Tick>,
 }
 
@@ -167,14 +168,8 @@ impl Book {
         Ok(at)
     }
 
-    pub(super) fn settled(&mut self, records: u64, dropped: u64, probes: Vec<Probe>, now: Tick) {
+    pub(super) fn echo(&mut self, probes: Vec<Probe>, now: Tick) {
         self.cursor += 1;
-        self.flow.queued = self.flow.queued.saturating_sub(records);
-        self.flow.dropped += dropped;
-        self.flow.forwarded += records - dropped;
-        if self.flow.backend && dropped < records.max(1) {
-            self.flow.last_forward = Some(now);
-        }
         for probe in probes {
             if self.echoes.len() == ECHOES_MAX {
                 self.echoes.pop_front();
@@ -215,6 +210,14 @@ impl Echo {
 }
 
 impl Flowing {
+    /// Takes over how far the exporters are.
+    pub(super) fn follow(&mut self, worst: Outgo, delivered: Option<Tick>) {
+        self.forwarded = worst.forwarded;
+        self.dropped = worst.dropped;
+        self.queued = worst.waiting;
+        self.last_forward = delivered.or(self.last_forward);
+    }
+
     fn tell(&self, now: Tick) -> Flow {
         Flow {
             received: self.received,

@@ -135,7 +135,7 @@ fn probes_have_echoes_and_no_row() {
     assert!(page.rows.is_empty());
     let bytes = samples::probe("r", 1).encode_to_vec();
     let probes = Scanned::of(Signal::Traces, &bytes).expect("valid").probes;
-    tally.settled(1, 0, probes, Tick(5));
+    tally.echo(probes, Tick(5));
     let echoed = tally.page(page.cursor, Tick(8));
     let [echo] = echoed.echoes.as_slice() else { panic!("one echo, not {:?}", echoed.echoes) };
     assert_eq!((echo.run.as_str(), echo.seq.as_str(), echo.age_ms), ("r", "1", 3));

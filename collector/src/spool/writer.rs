@@ -1,0 +1,299 @@
+//! The thread that writes the spool: one write and one sync for all requests that wait.
+//!
+//! While the disk syncs one group, the requests of the next one gather; so the cost of a sync is
+//! shared by as many requests as arrive in its time, and a lone request waits for nobody.
+//!
+//! Invariant: a request's `committed` is called with its place only after its bytes and the sync
+//! of its file succeeded. After a failed write or sync nothing more is written to that file: what
+//! it holds beyond the last good group was promised to nobody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::{error, info};
+
+use super::record::{self, HEAD_BYTES, Head, Owner};
+use super::segment::{self, Number};
+use super::{Place, Shared, SpoolError};
+
+/// Requests of one group; each takes two of the 1 024 buffers that one write may have.
+const GROUP_MAX: usize = 500;
+const GROUP_BYTES_MAX: usize = 8 << 20;
+/// How long settlements gather while no request is written. Losing them costs duplicates only.
+const SETTLE_EVERY: Duration = Duration::from_millis(20);
+
+/// What is called when a request is on disk, or could not be written.
+pub(crate) type Committed = Box<dyn FnOnce(Result<(u64, Place), Arc<SpoolError>>) + Send>;
+
+/// What the thread is asked to do.
+pub(super) enum Order {
+    /// The head's `seq` is given by the thread.
+    Append {
+        head: Head,
+        body: Bytes,
+        committed: Committed,
+    },
+    /// An owner is done with an entry, and all are done with those before `low`.
+    Settle {
+        owner: Owner,
+        seq: u64,
+        low: u64,
+    },
+    /// Following entries are owed to these.
+    Owners(Vec<Owner>),
+    Stop,
+}
+
+/// The writing side of the spool.
+pub(super) struct Writer {
+    pub(super) dir: PathBuf,
+    pub(super) orders: Receiver<Order>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) owners: Vec<Owner>,
+    pub(super) next_seq: u64,
+    pub(super) next_number: Number,
+    /// Files that are still there, with the last entry in each and their size.
+    pub(super) files: BTreeMap<Number, (u64, u64)>,
+    pub(super) file_bytes: u64,
+    pub(super) current: Option<Current>,
+}
+
+/// The file that is written to.
+pub(super) struct Current {
+    number: Number,
+    file: File,
+    length: u64,
+}
+
+struct Append {
+    head: Head,
+    body: Bytes,
+    committed: Committed,
+}
+
+/// Orders that are carried out together.
+#[derive(Default)]
+struct Group {
+    appends: VecDeque<Append>,
+    bytes: usize,
+    settled: Vec<(Owner, u64)>,
+    low: u64,
+    owners: Option<Vec<Owner>>,
+    stop: bool,
+}
+
+impl Writer {
+    pub(super) fn run(mut self) {
+        let mut group = Group::default();
+        loop {
+            self.gather(&mut group);
+            let is_last = group.stop;
+            self.carry_out(&mut group);
+            if is_last {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Waits for the first order and takes what has gathered beside it.
+    fn gather(&mut self, group: &mut Group) {
+        let mut wait = None;
+        loop {
+            let order = match wait {
+                None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => self.orders.recv_timeout(wait),
+            };
+            match order {
+                Ok(order) => group.take(order),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => group.stop = true,
+            }
+            if group.stop || group.owners.is_some() {
+                return;
+            }
+            if !group.appends.is_empty() {
+                while group.has_room()
+                    && let Ok(order) = self.orders.try_recv()
+                {
+                    group.take(order);
+                }
+                return;
+            }
+            wait = Some(SETTLE_EVERY);
+            if group.settled.len() >= GROUP_MAX {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, group: &mut Group) {
+        let mut appends = std::mem::take(&mut group.appends);
+        let written = self.write(&mut appends, &group.settled);
+        match written {
+            Ok(places) => {
+                self.shared.failing.store(false, Ordering::Relaxed);
+                for (append, place) in appends.into_iter().zip(places) {
+                    (append.committed)(Ok((append.head.seq, place)));
+                }
+            }
+            Err(error) => {
+                if !self.shared.failing.swap(true, Ordering::Relaxed) {
+                    error!(%error, "cannot write the spool; requests are refused until it works");
+                }
+                self.shared.failures.fetch_add(1, Ordering::Relaxed);
+                self.current = None;
+                let error = Arc::new(error);
+                for append in appends {
+                    (append.committed)(Err(Arc::clone(&error)));
+                }
+            }
+        }
+        // Settlements that could not be written cost duplicates after a crash, and no more.
+        group.settled.clear();
+        group.bytes = 0;
+        if let Some(owners) = group.owners.take() {
+            self.owners = owners;
+            self.current = None;
+        }
+        self.collect(group.low);
+    }
+
+    /// Writes a group and syncs it if there are requests in it; where each of them is.
+    fn write(
+        &mut self,
+        appends: &mut VecDeque<Append>,
+        settled: &[(Owner, u64)],
+    ) -> Result<Vec<Place>, SpoolError> {
+        if appends.is_empty() && settled.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.current.as_ref().is_none_or(|current| current.length >= self.shared.file_bytes_max)
+        {
+            self.roll()?;
+        }
+        let current = self.current.as_mut().expect("it was just made sure of");
+        let (number, start) = (current.number, current.length);
+        let mut at = start;
+        let mut places = Vec::with_capacity(appends.len());
+        let mut heads = Vec::with_capacity(appends.len());
+        for append in appends.iter_mut() {
+            append.head.seq = self.next_seq;
+            self.next_seq += 1;
+            places.push(Place { number, at });
+            heads.push(record::entry_head(&append.head, &append.body));
+            at += (HEAD_BYTES + append.body.len()) as u64;
+        }
+        let settled = if settled.is_empty() { Vec::new() } else { record::settled(settled) };
+        at += settled.len() as u64;
+        let mut slices = Vec::with_capacity(2 * heads.len() + 1);
+        for (head, append) in heads.iter().zip(appends.iter()) {
+            slices.push(IoSlice::new(head));
+            slices.push(IoSlice::new(&append.body));
+        }
+        slices.push(IoSlice::new(&settled));
+        let path = || segment::path(&self.dir, number);
+        write_all(&current.file, &mut slices)
+            .map_err(|error| SpoolError::io("write", &path(), error))?;
+        if !appends.is_empty() {
+            let synced = current.file.sync_data();
+            synced.map_err(|error| SpoolError::io("sync", &path(), error))?;
+        }
+        current.length = at;
+        self.count(at - start);
+        if let Some(last) = appends.back() {
+            self.files.insert(number, (last.head.seq, at));
+        }
+        Ok(places)
+    }
+
+    /// Begins a new file.
+    fn roll(&mut self) -> Result<(), SpoolError> {
+        self.current = None;
+        let number = self.next_number;
+        let (file, length) = segment::create(&self.dir, number, &self.owners)?;
+        self.next_number += 1;
+        self.shared.last_number.store(number, Ordering::Release);
+        self.count(length);
+        self.files.insert(number, (0, length));
+        self.current = Some(Current { number, file, length });
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.file_bytes += bytes;
+        self.shared.used.store(self.file_bytes, Ordering::Relaxed);
+    }
+
+    /// Deletes files from the oldest on in which everything is settled.
+    fn collect(&mut self, low: u64) {
+        let current = self.current.as_ref().map(|current| current.number);
+        while let Some((number, (last, _))) = self.files.first_key_value() {
+            let number = *number;
+            if *last >= low || Some(number) == current {
+                return;
+            }
+            let path = segment::path(&self.dir, number);
+            let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                error!(path = %path.display(), %error, "cannot delete a file of the spool");
+                return;
+            }
+            self.files.remove(&number);
+            self.file_bytes = self.file_bytes.saturating_sub(bytes);
+            self.shared.used.store(self.file_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The clean end: if everything is settled, nothing stays.
+    fn finish(mut self) {
+        let low = self.shared.low.load(Ordering::Acquire);
+        self.current = None;
+        self.collect(low);
+        info!(bytes = self.file_bytes, "the spool is closed");
+    }
+}
+
+impl Group {
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Append { head, body, committed } => {
+                self.bytes += body.len();
+                self.appends.push_back(Append { head, body, committed });
+            }
+            Order::Settle { owner, seq, low } => {
+                self.settled.push((owner, seq));
+                self.low = self.low.max(low);
+            }
+            Order::Owners(owners) => self.owners = Some(owners),
+            Order::Stop => self.stop = true,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let is_open = !self.stop && self.owners.is_none();
+        is_open && self.appends.len() < GROUP_MAX && self.bytes < GROUP_BYTES_MAX
+    }
+}
+
+/// `write_all` for several buffers.
+fn write_all(mut file: &File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
