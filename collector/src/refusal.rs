@@ -9,7 +9,8 @@
 //! | `Malformed`, `Rejected` | 400 | `INVALID_ARGUMENT` | no |
 //! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
 //! | `SlowBody` | 408 | `CANCELLED` | yes |
-//! | `MemoryFull`, `QueueFull`, `SpoolFull`, `SpoolFailing`, `Undelivered`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
+//! | `MemoryFull`, `QueueFull`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
+//! | `SpoolFull`, `SpoolFailing`, `Undelivered` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
 //!
 //! Invariant: a refusal that passes by itself is told apart from one that does not, because
 //! clients drop their telemetry for the second kind.

@@ -246,7 +246,10 @@ proptest! {
                     line.received(KIND, 5);
                     line.refused(KIND, 5);
                 }
-                3 | 4 => items.extend(sources[usize::from(step) - 3].recv().now_or_never().flatten()),
+                3 | 4 => {
+                    let source = &mut sources[usize::from(step) - 3];
+                    items.extend(source.recv().now_or_never().flatten());
+                }
                 5 => drop(items.pop_front().map(|item: Item| item.share.delivered(1))),
                 _ => drop(items.pop_back()),
             }

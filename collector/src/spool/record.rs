@@ -1,7 +1,8 @@
 //! One record of a spool file, as bytes.
 //!
 //! ```text
-//! magic 4 │ crc32 4 │ type 1 │ kind 1 │ form 1 │ 0 1 │ body length 4 │ seq 8 │ records 8 │ plain length 8 │ body
+//! magic 4 │ crc32 4 │ type 1 │ kind 1 │ form 1 │ 0 │ body length 4 │ seq 8 │ records 8 │
+//! plain length 8 │ body
 //! ```
 //!
 //! All numbers are little-endian. The checksum covers everything after itself. Three types: an
