@@ -10,7 +10,7 @@
 //! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
 //! | `SlowBody` | 408 | `CANCELLED` | yes |
 //! | `MemoryFull`, `QueueFull`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
-//! | `SpoolFull`, `SpoolFailing`, `Undelivered` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
+//! | `SpoolFull`, `SpoolFailing`, `Undelivered` | 503 | `UNAVAILABLE` | yes, likewise |
 //!
 //! Invariant: a refusal that passes by itself is told apart from one that does not, because
 //! clients drop their telemetry for the second kind.

@@ -1,7 +1,7 @@
 //! The files of the spool: their names, their first bytes, and how they are walked.
 //!
-//! A file is `N.spool`, with N counting up and zero-padded, so that names sort as they were written.
-//! It begins with [`MARK`] and the version of the format; then records follow one another.
+//! A file is `N.spool`, with N counting up and zero-padded, so that names sort as they were
+//! written. It begins with [`MARK`] and the version of the format; then records follow.
 //!
 //! Invariant: a file of a newer version is never read as if it were of this one.
 
