@@ -3,6 +3,7 @@
 //! Invariant: under `--supervise` the collector is started with this same executable, data
 //! directory and configuration.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -61,8 +62,16 @@ fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, Role
         beat_key: Arc::new(move |service| keys.beat_key(service)),
         collector: find_collector(place.clone()),
         gate: find_gate(place),
+        service_manager: service_manager(&start.loaded.config.watchdog),
         supervise: args.supervise.then(|| supervise(start)).transpose()?,
     })
+}
+
+/// The socket that the service manager gave; our own socket for services is none.
+fn service_manager(config: &watchdog::Config) -> Option<PathBuf> {
+    let socket = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
+    let socket = PathBuf::from(socket);
+    (config.notify_socket.as_ref() != Some(&socket)).then_some(socket)
 }
 
 /// A collector whose process is gone is still told: the watchdog must see that it died.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServiceConfig};
 use crate::driver::{Clock, SystemClock};
+use crate::kick::Kicks;
 use crate::listen::{Ears, notify};
 use crate::run::{RunError, Running};
 use crate::wiring::Wiring;
@@ -30,6 +31,8 @@ pub enum StartError {
     Listen { address: SocketAddr, transport: &'static str, cause: io::Error, hint: &'static str },
     #[error("start watchdog: notify_socket {}: {cause}", path.display())]
     Notify { path: PathBuf, cause: io::Error },
+    #[error("start watchdog: watchdog_device {}: {cause}", path.display())]
+    Device { path: PathBuf, cause: io::Error },
 }
 
 /// A watchdog that owns its ports and does not hear yet.
@@ -38,6 +41,7 @@ pub struct Bound {
     config: Config,
     services: Vec<ServiceConfig>,
     ears: Ears,
+    kicks: Kicks,
     address: SocketAddr,
     clock: Arc<dyn Clock>,
 }
@@ -52,7 +56,12 @@ pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound,
         notify::bind(path).map_err(|cause| StartError::Notify { path: path.clone(), cause })
     });
     let ears = Ears { tcp, udp, notify: notify.transpose()? };
-    Ok(Bound { config, services, ears, address, clock: Arc::new(SystemClock) })
+    let device = config.watchdog_device.as_deref();
+    let kicks = Kicks::open(device).map_err(|cause| StartError::Device {
+        path: device.unwrap_or(Path::new("")).to_owned(),
+        cause,
+    })?;
+    Ok(Bound { config, services, ears, kicks, address, clock: Arc::new(SystemClock) })
 }
 
 impl Bound {
@@ -69,9 +78,12 @@ impl Bound {
     /// # Errors
     /// [`RunError`] if a thread could not start or ended early.
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { config, services, ears, address, clock } = self;
+        let Self { config, services, ears, mut kicks, address, clock } = self;
+        if let Some(path) = &wiring.service_manager {
+            kicks.tell_manager(path);
+        }
         tracing::info!(name = %wiring.name, %address, "watchdog runs");
-        Running::start(config, services, ears, clock, wiring)?.until(shutdown).await
+        Running::start(config, services, ears, kicks, clock, wiring)?.until(shutdown).await
     }
 }
 

@@ -36,6 +36,16 @@ pub struct Config {
     /// Where the state of a hung collector is written before it is killed; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture_dir: Option<PathBuf>,
+    /// Pinged while probes return, so that someone outside notices when they do not; none by
+    /// default. `http://` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_man_url: Option<String>,
+    /// How often it is pinged, in milliseconds.
+    pub dead_man_interval_ms: u64,
+    /// The machine's watchdog device, kicked by the verdict loop; none by default. A loop that
+    /// hangs restarts the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_device: Option<PathBuf>,
     /// The thresholds of the judge. Its `beat_interval_ms` is taken from the key of the same name
     /// above.
     pub judge: WatchConfig,
@@ -53,6 +63,9 @@ impl Default for Config {
             notify_socket: None,
             unsigned_loopback: true,
             capture_dir: None,
+            dead_man_url: None,
+            dead_man_interval_ms: 60_000,
+            watchdog_device: None,
             judge: WatchConfig::default(),
         }
     }
@@ -69,10 +82,15 @@ impl Config {
             ("probe_timeout_ms", self.probe_timeout_ms, 50, 60_000),
             ("attest_interval_ms", self.attest_interval_ms, 20, 10_000),
             ("attest_ttl_ms", self.attest_ttl_ms, 100, 60_000),
+            ("dead_man_interval_ms", self.dead_man_interval_ms, 100, 86_400_000),
         ] {
             if !(low..=high).contains(&value) {
                 found.push((key, format!("is {value}; it must be from {low} to {high}")));
             }
+        }
+        if self.dead_man_url.as_ref().is_some_and(|url| !url.starts_with("http://")) {
+            let text = "must begin with http://; for https put a relay on this machine before it";
+            found.push(("dead_man_url", text.to_owned()));
         }
         // A lease that ends before it can be renewed twice lapses on one lost attestation.
         if self.attest_ttl_ms < self.attest_interval_ms.saturating_mul(2) {

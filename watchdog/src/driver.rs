@@ -62,6 +62,7 @@ pub fn start(
         loop {
             let delivery = inbox.take(wait);
             if delivery.closed {
+                turns.end();
                 return;
             }
             let busy = !delivery.events.is_empty();

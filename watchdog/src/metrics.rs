@@ -99,6 +99,10 @@ label_value! {
     }
 }
 label_value! {
+    /// What came of one dead-man ping.
+    PingOutcome { Taken = "taken", Failed = "failed", Withheld = "withheld" }
+}
+label_value! {
     /// Why a collector is now held that was not held before.
     StartCause { First = "first", Restart = "restart", Adopted = "adopted" }
 }
@@ -129,6 +133,10 @@ struct AttestLabel {
     outcome: AttestOutcome,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PingLabel {
+    outcome: PingOutcome,
+}
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StartLabel {
     cause: StartCause,
 }
@@ -146,6 +154,7 @@ pub struct Metrics {
     round_trip: Histogram,
     polls: Family<PollLabel, Counter>,
     attestations: Family<AttestLabel, Counter>,
+    pings: Family<PingLabel, Counter>,
     starts: Family<StartLabel, Counter>,
     convictions: Counter,
     given_up: Gauge,
@@ -166,6 +175,7 @@ impl Default for Metrics {
             round_trip: Histogram::new(bounds),
             polls: Family::default(),
             attestations: Family::default(),
+            pings: Family::default(),
             starts: Family::default(),
             convictions: Counter::default(),
             given_up: Gauge::default(),
@@ -197,6 +207,7 @@ impl Metrics {
             "Attestations by what the gate made of them",
             self.attestations.clone(),
         );
+        registry.register("dead_man_pings", "Dead-man pings", self.pings.clone());
         registry.register("collector_starts", "Collectors held", self.starts.clone());
         registry.register(
             "collector_convictions",
@@ -258,6 +269,10 @@ impl Metrics {
 
     pub fn attestation(&self, outcome: AttestOutcome) {
         self.attestations.get_or_create(&AttestLabel { outcome }).inc();
+    }
+
+    pub fn ping(&self, outcome: PingOutcome) {
+        self.pings.get_or_create(&PingLabel { outcome }).inc();
     }
 
     pub fn started(&self, cause: StartCause) {

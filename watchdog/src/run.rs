@@ -24,8 +24,10 @@ use watchdog_core::watch::{COLLECTOR_SERVICE, Watch};
 
 use crate::attest::Attester;
 use crate::config::{Config, ServiceConfig};
+use crate::dead_man::DeadMan;
 use crate::driver::{self, Clock};
 use crate::inbox::Inbox;
+use crate::kick::Kicks;
 use crate::listen::http::Shared;
 use crate::listen::reception::{Parts, Reception};
 use crate::listen::{self, Ears};
@@ -100,6 +102,7 @@ impl Running {
         config: Config,
         services: Vec<ServiceConfig>,
         ears: Ears,
+        kicks: Kicks,
         clock: Arc<dyn Clock>,
         wiring: Wiring,
     ) -> Result<Self, RunError> {
@@ -123,9 +126,10 @@ impl Running {
             Ends { inbox: Arc::clone(&common.inbox), _stop: common.stop.clone().drop_guard() };
 
         let beats = common.hear(ears, &services, held.clone())?;
-        let verdicts = common.judge(&services, publisher, order, held.clone(), prove)?;
+        let verdicts = common.judge(&services, publisher, kicks, order, held.clone(), prove)?;
         let mut tasks = JoinSet::new();
         common.spawn_senders(&mut tasks, attest, held);
+        common.spawn_dead_man(&mut tasks, probes.clone());
         let drain = CancellationToken::new();
         let channels = Channels { orders, attested, probes, custody };
         let supervisor = common.supervise(channels, &drain);
@@ -200,6 +204,7 @@ impl Common {
         &self,
         services: &[ServiceConfig],
         publisher: Publisher,
+        kicks: Kicks,
         orders: mpsc::Sender<Conviction>,
         custody: watch::Receiver<Custody>,
         probes: watch::Sender<bool>,
@@ -216,6 +221,7 @@ impl Common {
             orders,
             custody,
             probes,
+            kicks,
         };
         let turns = Turns::new(watch, around, now);
         driver::start(turns, Arc::clone(&self.inbox), Arc::clone(&self.clock))
@@ -259,6 +265,21 @@ impl Common {
         tasks.spawn(intake.run(self.stop.clone()));
         tasks.spawn(prober.run(self.stop.clone()));
         tasks.spawn(attester.run(self.stop.clone()));
+    }
+
+    fn spawn_dead_man(&self, tasks: &mut JoinSet<()>, proven: watch::Receiver<bool>) {
+        let Some(url) = self.config.dead_man_url.clone() else { return };
+        let dead_man = DeadMan {
+            url,
+            interval_ms: self.config.dead_man_interval_ms,
+            late_ms: LATE_MS + self.config.attest_interval_ms,
+            reader: self.reader.clone(),
+            clock: Arc::clone(&self.clock),
+            key: SigningKey::from_bytes(&self.wiring.signing_key),
+            metrics: self.metrics.clone(),
+            proven,
+        };
+        tasks.spawn(dead_man.run(self.stop.clone()));
     }
 
     fn supervise(&self, channels: Channels, drain: &CancellationToken) -> JoinSet<()> {

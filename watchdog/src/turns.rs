@@ -20,6 +20,7 @@ use watchdog_core::verdict::Stage;
 use watchdog_core::watch::{Effect, Event, Watch};
 
 use crate::inbox::Delivery;
+use crate::kick::Kicks;
 use crate::metrics::{Gap, Metrics};
 use crate::publish::{Publisher, Reader, Snapshot};
 use crate::supervise::{Conviction, Custody};
@@ -50,6 +51,8 @@ pub struct Surroundings {
     pub orders: mpsc::Sender<Conviction>,
     pub custody: watch::Receiver<Custody>,
     pub probes: watch::Sender<bool>,
+    /// Who is told that the loop turns.
+    pub kicks: Kicks,
 }
 
 /// The state of the loop between two turns.
@@ -116,6 +119,11 @@ impl Turns {
         self.sleep(now)
     }
 
+    /// A planned end of the loop.
+    pub fn end(&mut self) {
+        self.around.kicks.end();
+    }
+
     /// Advances the watch's time, and tells what this observer missed.
     fn step_observer(
         &mut self,
@@ -168,6 +176,7 @@ impl Turns {
             items: self.watch.verdicts(self.judged),
             liveness,
         });
+        self.around.kicks.kick(self.seq);
     }
 
     fn obey(&self, effect: Effect) {

@@ -31,6 +31,8 @@ pub struct Wiring {
     pub beat_key: BeatKeys,
     pub collector: FindCollector,
     pub gate: FindGate,
+    /// The socket of the service manager that started this watchdog, if one did.
+    pub service_manager: Option<PathBuf>,
     /// How to start the collector; `None` if it is not ours to start.
     pub supervise: Option<Supervise>,
 }

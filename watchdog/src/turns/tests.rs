@@ -43,6 +43,7 @@ impl Rig {
             orders: order,
             custody: held,
             probes,
+            kicks: Kicks::default(),
         };
         let turns = Turns::new(Watch::new(config, Vec::new(), now), around, now);
         let mut rig = Self { turns, reader, metrics, orders, now, wall_ahead_ms: 7, seq: 0 };

@@ -11,3 +11,4 @@ mod notify;
 mod stage;
 mod supervision;
 mod verdicts;
+mod watched;

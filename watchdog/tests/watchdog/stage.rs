@@ -49,6 +49,7 @@ pub fn wiring() -> Wiring {
         }),
         collector: Arc::new(|| None),
         gate: Arc::new(|| None),
+        service_manager: None,
         supervise: None,
     }
 }
