@@ -15,7 +15,6 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -25,6 +24,9 @@ use crate::conn::{End, Turn};
 use crate::count::{Counts, add};
 use crate::io::Watched;
 use crate::room::{Entry, Place, Room};
+use crate::listener::{Listener, ListeningAt};
+use crate::socket::Socket;
+use crate::tls::Tls;
 use crate::{BoxError, Limits, Peer, Serves};
 
 /// How long the loop waits after an error that will not pass by itself at once.
@@ -34,11 +36,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where connections come from; a test gives one that fails.
 pub(crate) trait Listen: Send {
-    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Socket, SocketAddr)>> + Send;
 }
 
-impl Listen for TcpListener {
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+impl Listen for ListeningAt {
+    async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
         Self::accept(self).await
     }
 }
@@ -51,24 +53,37 @@ struct Shared {
     /// Set when the drain has taken too long.
     cut: CancellationToken,
     http: Builder<TokioExecutor>,
+    tls: Option<Arc<Tls>>,
 }
 
 pub(crate) async fn run<S: Serves>(
-    mut listener: impl Listen,
+    listener: Listener,
     service: S,
     limits: Limits,
     shutdown: CancellationToken,
     counts: Arc<Counts>,
 ) {
-    let room = Arc::new(Room::default());
-    let tasks = TaskTracker::new();
+    let Listener { place, tls } = listener;
+    let fresh = tls.clone().map(|tls| {
+        let stop = shutdown.child_token();
+        tokio::spawn(tls.keep_fresh(Arc::clone(&counts), stop.clone()));
+        stop.drop_guard()
+    });
     let shared = Arc::new(Shared {
         http: http(&limits),
         cut: CancellationToken::new(),
         limits,
         counts,
         shutdown,
+        tls,
     });
+    accept(place, service, shared).await;
+    drop(fresh);
+}
+
+async fn accept<S: Serves>(mut listener: impl Listen, service: S, shared: Arc<Shared>) {
+    let room = Arc::new(Room::default());
+    let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -136,14 +151,20 @@ fn http(limits: &Limits) -> Builder<TokioExecutor> {
 }
 
 async fn connection<S: Serves>(
-    socket: TcpStream,
+    socket: Socket,
     address: SocketAddr,
     place: Place,
     service: S,
     shared: Arc<Shared>,
 ) {
-    // Small answers must not wait for more; a socket that refuses the option still works.
-    let _ = socket.set_nodelay(true);
+    if let Socket::Tcp(socket) = &socket {
+        // Small answers must not wait for more; a socket that refuses the option still works.
+        let _ = socket.set_nodelay(true);
+    }
+    let Some(socket) = secured(socket, address, &place, &shared).await else {
+        add(&shared.counts.closed);
+        return;
+    };
     let conn = Arc::clone(&place.conn);
     let io = TokioIo::new(Watched { socket, conn: Arc::clone(&conn) });
     let answer = {
@@ -175,6 +196,34 @@ async fn connection<S: Serves>(
     }
     add(&shared.counts.closed);
     drop(place);
+}
+
+/// `socket` after its TLS handshake, or as it is if the door speaks none. `None`: it is of no use.
+async fn secured(
+    socket: Socket,
+    address: SocketAddr,
+    place: &Place,
+    shared: &Shared,
+) -> Option<Socket> {
+    let acceptor = match &socket {
+        Socket::Tcp(_) => shared.tls.as_ref().and_then(|tls| tls.acceptor()),
+        Socket::Unix(_) | Socket::Tls(_) => None,
+    };
+    let Some(acceptor) = acceptor else { return Some(socket) };
+    tokio::select! {
+        secured = acceptor.accept(socket) => match secured {
+            Ok(stream) => return Some(Socket::Tls(Box::new(stream))),
+            Err(error) => {
+                add(&shared.counts.handshake_errors);
+                debug!(%address, %error, "TLS handshake failed");
+            }
+        },
+        end = place.conn.time_is_up(&shared.limits) => {
+            count_end(end, &shared.counts);
+        }
+        () = shared.shutdown.cancelled() => {}
+    }
+    None
 }
 
 /// Counts `end` and says whether the peer is told before its connection closes.

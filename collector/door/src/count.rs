@@ -13,6 +13,9 @@ pub struct Counts {
     pub(crate) evicted: AtomicU64,
     pub(crate) timed_out: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) handshake_errors: AtomicU64,
+    pub(crate) certificates_renewed: AtomicU64,
+    pub(crate) certificates_kept: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -30,6 +33,12 @@ pub struct Seen {
     pub timed_out: u64,
     /// Times that `accept` failed.
     pub accept_errors: u64,
+    /// TLS handshakes that failed.
+    pub handshake_errors: u64,
+    /// Times that changed certificates were taken.
+    pub certificates_renewed: u64,
+    /// Times that changed certificates could not be used, so that the last ones stayed.
+    pub certificates_kept: u64,
 }
 
 impl Counts {
@@ -47,6 +56,9 @@ impl Counts {
             evicted: read(&self.evicted),
             timed_out: read(&self.timed_out),
             accept_errors: read(&self.accept_errors),
+            handshake_errors: read(&self.handshake_errors),
+            certificates_renewed: read(&self.certificates_renewed),
+            certificates_kept: read(&self.certificates_kept),
         }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::conn::Conn;
+use crate::socket::Socket;
 
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) conn: Arc<Conn>,
 }
 

@@ -13,16 +13,22 @@
 //! | rests between requests | `idle_timeout` |
 //! | never finishes its body | `request_timeout`, until the response begins |
 //! | holds very many connections | `connections_max`, `connections_per_peer_max` |
+//! | begins a TLS handshake and stops | `header_timeout`, as for a header |
 //! | sends huge or very many headers | `head_bytes_max`, `headers_max` |
 //!
 //! Invariant: nothing a client does, and no error of `accept`, ends the server. Only the
 //! `shutdown` token does, and then what is in flight is answered first, up to `drain_timeout`.
 
 mod accept;
+mod bearer;
 mod conn;
 mod count;
+mod files;
 mod io;
+mod listener;
 mod room;
+mod socket;
+pub mod tls;
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -35,7 +41,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+pub use bearer::Bearer;
 pub use count::{Counts, Seen};
+pub use files::Stamp;
+pub use listener::{Listener, bind_unix};
+pub use tls::{Certificates, Tls, TlsFiles};
 
 /// An error of a service or a body, whatever its type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -139,7 +149,7 @@ fn explain(address: SocketAddr, error: &Error) -> Error {
 
 /// Serves HTTP/1 and HTTP/2 on `listener` until `shutdown`, then drains.
 pub async fn serve<S: Serves>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     service: S,
     limits: Limits,
     shutdown: CancellationToken,
@@ -149,11 +159,11 @@ pub async fn serve<S: Serves>(
 
 /// As [`serve`], and counts into `counts` what it saw, for a metrics page.
 pub async fn serve_counted<S: Serves>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     service: S,
     limits: Limits,
     shutdown: CancellationToken,
     counts: Arc<Counts>,
 ) {
-    accept::run(listener, service, limits, shutdown, counts).await;
+    accept::run(listener.into(), service, limits, shutdown, counts).await;
 }

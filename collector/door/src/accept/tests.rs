@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tower::service_fn;
 
 use super::*;
@@ -15,10 +16,13 @@ struct Failing {
 }
 
 impl Listen for Failing {
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(Socket, SocketAddr)> {
         match self.errors.pop_front() {
             Some(error) => Err(error),
-            None => self.listener.accept().await,
+            None => {
+                let (socket, address) = self.listener.accept().await?;
+                Ok((Socket::Tcp(socket), address))
+            }
         }
     }
 }
@@ -33,13 +37,16 @@ async fn accept_errors_are_counted_and_never_end_the_server() {
     let service = service_fn(|_: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(String::from("here")))
     });
-    let server = tokio::spawn(run(
-        Failing { errors, listener },
-        service,
-        Limits::default(),
-        shutdown.clone(),
-        Arc::clone(&counts),
-    ));
+    let limits = Limits::default();
+    let shared = Arc::new(Shared {
+        http: http(&limits),
+        cut: CancellationToken::new(),
+        limits,
+        counts: Arc::clone(&counts),
+        shutdown: shutdown.clone(),
+        tls: None,
+    });
+    let server = tokio::spawn(accept(Failing { errors, listener }, service, shared));
     let mut client = TcpStream::connect(address).await.expect("connect");
     client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.expect("write");
     let mut answer = String::new();
