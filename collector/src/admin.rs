@@ -4,6 +4,8 @@
 //! good only while the pipeline turns and no exporter has been failing for long; `/readyz` only
 //! while a request would be taken.
 
+mod probe;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -61,6 +63,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/metrics/services", get(services))
         .route("/v1/tally", get(tally))
         .route("/v1/ledger", get(ledger))
+        .route("/v1/traces", post(probe::take))
         .route("/v1/config", get(config))
         .fallback(not_found)
         .with_state(Arc::new(admin))

@@ -7,7 +7,9 @@ mod exporter;
 mod secret;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
+use front_door::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use crate::receive::cors;
@@ -35,6 +37,14 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Health, metrics and tally. Off loopback, anyone who reaches it can read the tally.
     pub admin_listen: SocketAddr,
+    /// OTLP over gRPC and HTTP at a Unix socket besides, open to owner and group of its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unix_listen: Option<PathBuf>,
+    /// TLS at both OTLP ports; without it they speak in the clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+    /// Files with bearer tokens, one a line: clients of both OTLP ports must send one of them.
+    pub bearer_token_files: Vec<PathBuf>,
     /// Origins whose web pages may send over HTTP (CORS), as `https://shop.example`; `*` is all.
     pub cors_origins: Vec<String>,
     /// The largest request, before and after decompression.
@@ -77,6 +87,9 @@ impl Default for Config {
             grpc_listen: loopback(4317),
             http_listen: loopback(4318),
             admin_listen: loopback(7060),
+            unix_listen: None,
+            tls: None,
+            bearer_token_files: Vec::new(),
             cors_origins: Vec::new(),
             max_request_bytes: 64 * MIB,
             memory_bytes: 256 * MIB,

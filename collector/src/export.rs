@@ -13,7 +13,6 @@ mod client;
 mod debug;
 mod destination;
 mod file;
-mod files;
 mod headers;
 mod jsonl;
 mod pause;

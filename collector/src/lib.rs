@@ -59,6 +59,8 @@ use watchdog_core::names::Boot;
 
 pub use reload::{Applied, Proposal, Source, Version};
 
+use receive::guard::Guard;
+
 pub use config::{
     Acknowledge, Compression, Config, EnvSource, Exported, ExporterConfig, ExporterKind,
     FileFormat, FileSource, FromEnvironment, HeaderSource, Protocol, TlsConfig, exporters_of,
@@ -74,6 +76,8 @@ pub struct Addresses {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
     pub admin: SocketAddr,
+    /// Where the watchdog may post its probes: the admin port if the OTLP ports are guarded.
+    pub probe: SocketAddr,
 }
 
 /// Why the collector did not start.
@@ -101,6 +105,8 @@ pub enum RunError {
 pub(crate) enum ReloadError {
     #[error("set up the exporters: {0}")]
     Exporters(String),
+    #[error("`{key}` in [collector]: {text}")]
+    Guard { key: &'static str, text: String },
     #[error("move a port")]
     Bind(#[source] std::io::Error),
 }
@@ -110,6 +116,7 @@ pub(crate) enum ReloadError {
 pub struct Bound {
     config: Config,
     boot: Boot,
+    guard: Guard,
     listeners: Listeners,
     spool: Option<PathBuf>,
 }
@@ -119,6 +126,7 @@ struct Listeners {
     grpc: TcpListener,
     http: TcpListener,
     admin: TcpListener,
+    unix: Option<front_door::Listener>,
     addresses: Addresses,
 }
 
@@ -130,18 +138,22 @@ pub async fn bind(config: Config, boot: Boot) -> Result<Bound, StartError> {
     if let Some((key, text)) = config.mistakes().into_iter().next() {
         return Err(StartError::Config { key, text });
     }
+    let guard = Guard::of(&config).await.map_err(|(key, text)| StartError::Config { key, text })?;
     let grpc = front_door::bind(config.grpc_listen).await.map_err(StartError::Bind)?;
     let http = front_door::bind(config.http_listen).await.map_err(StartError::Bind)?;
     let admin = front_door::bind(config.admin_listen).await.map_err(StartError::Bind)?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(StartError::Bind);
-    let addresses =
-        Addresses { grpc: address(&grpc)?, http: address(&http)?, admin: address(&admin)? };
+    let (grpc_at, http_at, admin_at) = (address(&grpc)?, address(&http)?, address(&admin)?);
+    let probe = if guard.is_shut() { admin_at } else { http_at };
+    let addresses = Addresses { grpc: grpc_at, http: http_at, admin: admin_at, probe };
     let own = [addresses.grpc, addresses.http];
     if let Some(text) = export::circle::mistake(&config.exporters, &own).await {
         return Err(StartError::Config { key: "exporter.endpoint", text });
     }
-    let listeners = Listeners { grpc, http, admin, addresses };
-    Ok(Bound { config, boot, listeners, spool: None })
+    let unix = config.unix_listen.as_deref().map(front_door::bind_unix).transpose();
+    let unix = unix.map_err(StartError::Bind)?;
+    let listeners = Listeners { grpc, http, admin, unix, addresses };
+    Ok(Bound { config, boot, guard, listeners, spool: None })
 }
 
 impl Bound {

@@ -124,7 +124,7 @@ pub(crate) struct Moment {
 }
 
 impl Metrics {
-    pub(crate) fn new(doors: [(&'static str, Arc<DoorCounts>); 3]) -> Self {
+    pub(crate) fn new(doors: [(&'static str, Arc<DoorCounts>); 4]) -> Self {
         let mut registry = Registry::with_prefix("holdpoint_collector");
         let requests = Family::<OfSignal, Counter>::default();
         let records = Family::<OfSignal, Counter>::default();
@@ -340,7 +340,7 @@ impl ExporterMetrics {
 
 /// The connections at each door.
 #[derive(Debug)]
-struct Doors([(&'static str, Arc<DoorCounts>); 3]);
+struct Doors([(&'static str, Arc<DoorCounts>); 4]);
 
 impl Collector for Doors {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -360,6 +360,13 @@ impl Collector for Doors {
         family("connections_closed", "Connections that ended", counter, |seen| {
             seen.accepted.saturating_sub(seen.open)
         })?;
-        family("accept_errors", "Failures of accept", counter, |seen| seen.accept_errors)
+        family("accept_errors", "Failures of accept", counter, |seen| seen.accept_errors)?;
+        family("tls_handshake_errors", "Failed TLS handshakes", counter, |s| s.handshake_errors)?;
+        family("certificates_renewed", "Changed certificates taken", counter, |seen| {
+            seen.certificates_renewed
+        })?;
+        family("certificates_kept", "Changed certificates of no use", counter, |seen| {
+            seen.certificates_kept
+        })
     }
 }

@@ -37,6 +37,7 @@ use crate::line::{DropReason, Joining, Line};
 use crate::memory::{Budget, Buffer};
 use crate::metrics::Metrics;
 use crate::receive::cors::Cors;
+use crate::receive::guard::Guard;
 use crate::refusal::Refusal;
 use crate::scan::{self, Probe, Scanned};
 use crate::spool::{Head, Spool};
@@ -53,6 +54,7 @@ pub(crate) struct Pipeline {
     pub(crate) tally: Arc<Tally>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cors: Cors,
+    pub(crate) guard: Guard,
     /// Big requests that are worked on at a time: as many as there are processors.
     pub(crate) big: Semaphore,
 }

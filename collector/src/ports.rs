@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use front_door::{Counts as DoorCounts, Limits, serve_counted};
+use front_door::{Counts as DoorCounts, Limits, Listener, Tls, serve_counted};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::pipeline::Pipeline;
 use crate::receive;
+use crate::receive::guard::{Entrance, Guard};
 use crate::reload::Standing;
 use crate::rounds::Rounds;
 use crate::{Addresses, Listeners};
@@ -48,6 +49,8 @@ struct Port {
 #[derive(Debug)]
 pub(crate) struct Ports {
     serving: Serving,
+    tls: Arc<Tls>,
+    guarded: bool,
     grpc: Port,
     http: Port,
     admin: Port,
@@ -98,27 +101,36 @@ impl Ports {
     pub(crate) fn open(
         listeners: Listeners,
         config: &Config,
+        guard: &Guard,
         serving: Serving,
-        doors: [Arc<DoorCounts>; 3],
+        doors: [Arc<DoorCounts>; 4],
     ) -> Self {
-        let Listeners { grpc, http, admin, addresses: at } = listeners;
-        let [grpc_door, http_door, admin_door] = doors;
+        let Listeners { grpc, http, admin, unix, addresses: at } = listeners;
+        let [grpc_door, http_door, admin_door, unix_door] = doors;
         let mut ports = Self {
             grpc: Port::new(config.grpc_listen, at.grpc, &serving.stopping, grpc_door),
             http: Port::new(config.http_listen, at.http, &serving.stopping, http_door),
             admin: Port::new(config.admin_listen, at.admin, &serving.closing, admin_door),
             receivers: JoinSet::new(),
             admins: JoinSet::new(),
+            tls: Tls::new(guard.certificates.clone()),
+            guarded: guard.is_shut(),
             serving,
         };
-        otlp(&mut ports.receivers, &ports.serving, &ports.grpc, grpc);
-        otlp(&mut ports.receivers, &ports.serving, &ports.http, http);
+        ports.serve_grpc(grpc);
+        ports.serve_http(http);
+        if let Some(listener) = unix {
+            let close = ports.serving.stopping.clone();
+            otlp(&mut ports.receivers, &ports.serving, Entrance::Local, listener, close, unix_door);
+        }
         ports.serve_admin(admin);
         ports
     }
 
     pub(crate) const fn addresses(&self) -> Addresses {
-        Addresses { grpc: self.grpc.at, http: self.http.at, admin: self.admin.at }
+        let (http, admin) = (self.http.at, self.admin.at);
+        let probe = if self.guarded { admin } else { http };
+        Addresses { grpc: self.grpc.at, http, admin, probe }
     }
 
     /// Binds what `config` moves, all of it or nothing.
@@ -134,16 +146,34 @@ impl Ports {
     pub(crate) fn take_over(&mut self, moved: Moved, config: &Config) {
         if let Some((listener, at)) = moved.grpc {
             self.grpc.move_to((config.grpc_listen, at), &self.serving.stopping);
-            otlp(&mut self.receivers, &self.serving, &self.grpc, listener);
+            self.serve_grpc(listener);
         }
         if let Some((listener, at)) = moved.http {
             self.http.move_to((config.http_listen, at), &self.serving.stopping);
-            otlp(&mut self.receivers, &self.serving, &self.http, listener);
+            self.serve_http(listener);
         }
         if let Some((listener, at)) = moved.admin {
             self.admin.move_to((config.admin_listen, at), &self.serving.closing);
             self.serve_admin(listener);
         }
+    }
+
+    /// New connections at the OTLP ports are under TLS, or in the clear, as `guard` has it.
+    pub(crate) fn secure(&mut self, guard: &Guard) {
+        self.tls.set(guard.certificates.clone());
+        self.guarded = guard.is_shut();
+    }
+
+    fn serve_grpc(&mut self, listener: TcpListener) {
+        let (close, counts) = (self.grpc.close.clone(), Arc::clone(&self.grpc.counts));
+        let listener = Listener::from(listener).with_tls(Arc::clone(&self.tls));
+        otlp(&mut self.receivers, &self.serving, Entrance::Port, listener, close, counts);
+    }
+
+    fn serve_http(&mut self, listener: TcpListener) {
+        let (close, counts) = (self.http.close.clone(), Arc::clone(&self.http.counts));
+        let listener = Listener::from(listener).with_tls(Arc::clone(&self.tls));
+        otlp(&mut self.receivers, &self.serving, Entrance::Port, listener, close, counts);
     }
 
     fn serve_admin(&mut self, listener: TcpListener) {
@@ -167,13 +197,18 @@ impl Ports {
 }
 
 /// Serves OTLP at `listener`.
-fn otlp(tasks: &mut JoinSet<()>, serving: &Serving, port: &Port, listener: TcpListener) {
+fn otlp(
+    tasks: &mut JoinSet<()>,
+    serving: &Serving,
+    entrance: Entrance,
+    listener: Listener,
+    close: CancellationToken,
+    counts: Arc<DoorCounts>,
+) {
     let pipeline = serving.pipeline.clone();
     let service = service_fn(move |request| {
         let pipeline = Arc::clone(&pipeline.borrow());
-        receive::answer(pipeline, request)
+        receive::answer(pipeline, entrance, request)
     });
-    let counts = Arc::clone(&port.counts);
-    let close = port.close.clone();
     tasks.spawn(serve_counted(listener, service, Limits::default(), close, counts));
 }

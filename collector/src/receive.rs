@@ -8,6 +8,7 @@
 mod body;
 pub(crate) mod cors;
 mod grpc;
+pub(crate) mod guard;
 mod http;
 pub(crate) mod paths;
 mod status;
@@ -23,16 +24,18 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::pipeline::Pipeline;
+use guard::Entrance;
 
-/// Answers one request at either port.
+/// Answers one request that came in at `entrance`.
 pub(crate) async fn answer(
     pipeline: Arc<Pipeline>,
+    entrance: Entrance,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
     Ok(if is_grpc(&request) {
-        grpc::answer(&pipeline, request).await
+        grpc::answer(&pipeline, entrance, request).await
     } else {
-        http::answer(&pipeline, request).await
+        http::answer(&pipeline, entrance, request).await
     })
 }
 

@@ -5,6 +5,7 @@
 //! | `NotFound` | 404 | `UNIMPLEMENTED` | no |
 //! | `Method` | 405 | | no |
 //! | `MediaType`, `NotInJson`, `Encoding` | 415 | `UNIMPLEMENTED` | no |
+//! | `Unauthenticated` | 401 | `UNAUTHENTICATED` | no |
 //! | `TooLarge` | 413 | `RESOURCE_EXHAUSTED` | no |
 //! | `Malformed`, `Rejected` | 400 | `INVALID_ARGUMENT` | no |
 //! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
@@ -33,6 +34,8 @@ pub(crate) enum Refusal {
              LogsService and ProfilesService"
     )]
     NoSuchRpc,
+    #[error("send a token that the collector knows, as Authorization: Bearer TOKEN")]
+    Unauthenticated,
     #[error("only POST is allowed here")]
     Method,
     #[error(
@@ -73,6 +76,7 @@ impl Refusal {
     pub(crate) const fn reason(&self) -> &'static str {
         match self {
             Self::NotFound | Self::NoSuchRpc => "not_found",
+            Self::Unauthenticated => "unauthenticated",
             Self::Method => "method",
             Self::MediaType | Self::NotInJson => "media_type",
             Self::Encoding => "encoding",
@@ -92,6 +96,7 @@ impl Refusal {
     pub(crate) const fn http_status(&self) -> StatusCode {
         match self {
             Self::NotFound | Self::NoSuchRpc => StatusCode::NOT_FOUND,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType | Self::NotInJson | Self::Encoding => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
@@ -127,6 +132,7 @@ impl Refusal {
             | Self::SpoolFailing
             | Self::Undelivered
             | Self::Stopping => 14,
+            Self::Unauthenticated => 16,
         }
     }
 
@@ -141,6 +147,7 @@ impl Refusal {
             | Self::Stopping => Some(RETRY_AFTER_S),
             Self::NotFound
             | Self::NoSuchRpc
+            | Self::Unauthenticated
             | Self::Method
             | Self::MediaType
             | Self::NotInJson

@@ -187,6 +187,9 @@ fn after_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.spool_bytes != new.spool_bytes {
         keys.push("spool_bytes");
     }
+    if old.unix_listen != new.unix_listen {
+        keys.push("unix_listen");
+    }
     keys
 }
 

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::ports::{Ports, Serving};
 use crate::receive::cors::Cors;
+use crate::receive::guard::Guard;
 use crate::reload::{self, Source, Standing};
 use crate::rounds::Rounds;
 use crate::spool::{Limits, Recovered, Spool};
@@ -60,10 +61,11 @@ pub(crate) async fn run(
     mut source: Source,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let Bound { config, boot, listeners, spool } = bound;
-    let doors = [(); 3].map(|()| Arc::new(DoorCounts::default()));
-    let [grpc, http, admin] = doors.clone();
-    let metrics = Arc::new(Metrics::new([("grpc", grpc), ("http", http), ("admin", admin)]));
+    let Bound { config, boot, guard, listeners, spool } = bound;
+    let doors = [(); 4].map(|()| Arc::new(DoorCounts::default()));
+    let [grpc, http, admin, unix] = doors.clone();
+    let metrics =
+        Arc::new(Metrics::new([("grpc", grpc), ("http", http), ("admin", admin), ("unix", unix)]));
     let backend = !config.exporters.is_empty();
     let tally = Arc::new(Tally::new(boot.clone(), config.tally_rows_max, backend));
     let renewal = Renewal::of(&config.exporters, &Exporters::default());
@@ -74,7 +76,7 @@ pub(crate) async fn run(
     line.begun();
     let rounds = Rounds::new(driver::now());
     let standing = Arc::new(Standing::new(std::mem::take(&mut source.version)));
-    let first = pipeline(&config, &line, &metrics, exporters, None);
+    let first = pipeline(&config, guard.clone(), &line, &metrics, exporters, None);
     let pipeline = watch::Sender::new(Arc::new(first));
 
     let beater = Beater {
@@ -96,7 +98,7 @@ pub(crate) async fn run(
         stopping: shutdown.clone(),
         closing: closing.clone(),
     };
-    let ports = Ports::open(listeners, &config, serving, doors);
+    let ports = Ports::open(listeners, &config, &guard, serving, doors);
     let at = ports.addresses();
     info!(grpc = %at.grpc, http = %at.http, admin = %at.admin, "the collector takes OTLP");
     let mut running = Running {
@@ -163,6 +165,7 @@ async fn audit(line: Arc<Line>) {
 /// The pipeline of `config`, with what it shares with the one `before`.
 fn pipeline(
     config: &Config,
+    guard: Guard,
     line: &Arc<Line>,
     metrics: &Arc<Metrics>,
     exporters: Exporters,
@@ -179,6 +182,7 @@ fn pipeline(
         line: Arc::clone(line),
         tally: Arc::clone(line.tally()),
         metrics: Arc::clone(metrics),
+        guard,
         cors: Cors::new(config.cors_origins.clone()),
         big: Semaphore::new(processors),
     }
@@ -197,16 +201,20 @@ impl Running {
         config.tally_rows_max = self.config.tally_rows_max;
         config.acknowledge = self.config.acknowledge;
         config.spool_bytes = self.config.spool_bytes;
+        config.unix_listen.clone_from(&self.config.unix_listen);
         let before = Arc::clone(&self.pipeline.borrow());
         let renewal = Renewal::of(&config.exporters, &before.exporters);
         let renewal = renewal.map_err(ReloadError::Exporters)?;
+        let guard = Guard::of(&config).await;
+        let guard = guard.map_err(|(key, text)| ReloadError::Guard { key, text })?;
         let moved = self.ports.bind_moved(&config).await.map_err(ReloadError::Bind)?;
 
         // From here on nothing can fail.
         let metrics = |config: &_| self.metrics.exporter(config);
         let (exporters, tasks) = renewal.take_effect(&self.line, metrics);
         self.line.tally().has_backend(!config.exporters.is_empty());
-        let next = pipeline(&config, &self.line, &self.metrics, exporters, Some(&before));
+        self.ports.secure(&guard);
+        let next = pipeline(&config, guard, &self.line, &self.metrics, exporters, Some(&before));
         self.pipeline.send_replace(Arc::new(next));
         self.start(tasks);
         self.ports.take_over(moved, &config);

@@ -25,6 +25,8 @@ pub struct CollectorRun {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
     pub admin: SocketAddr,
+    /// Where the watchdog posts its probes.
+    pub probe: SocketAddr,
 }
 
 /// `run/watchdog.json` and `run/gate.json`.

@@ -51,8 +51,8 @@ async fn serve(
         .spooling_in(place.spool());
     let at = bound.addresses();
     let (pid, start_ticks) = (std::process::id(), own_start_ticks());
-    let run =
-        CollectorRun { pid, start_ticks, boot, grpc: at.grpc, http: at.http, admin: at.admin };
+    let collector::Addresses { grpc, http, admin, probe } = at;
+    let run = CollectorRun { pid, start_ticks, boot, grpc, http, admin, probe };
     place.write_run(ROLE, &run)?;
     let (proposer, proposals) =
         Proposer::new(start.globals.config, args.clone(), place.clone(), run)?;

@@ -82,7 +82,7 @@ fn find_collector(place: Place) -> FindCollector {
             pid: run.pid,
             start_ticks: run.start_ticks,
             boot: run.boot,
-            http: run.http,
+            http: run.probe,
             admin: run.admin,
         })
     })

@@ -9,14 +9,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::Stamp;
@@ -69,11 +68,12 @@ impl Bearer {
         tokens.iter().fold(false, |found, known| found | bool::from(known.ct_eq(offered)))
     }
 
-    /// Looks at the files again and again, until `shutdown`.
-    pub async fn keep_fresh(self: Arc<Self>, shutdown: CancellationToken) {
+    /// Looks at the files again and again, for as long as anybody asks `bearer`.
+    pub async fn keep_fresh(bearer: Weak<Self>) {
         let mut look = tokio::time::interval(LOOK_EVERY);
-        while shutdown.run_until_cancelled(look.tick()).await.is_some() {
-            let bearer = Arc::clone(&self);
+        loop {
+            look.tick().await;
+            let Some(bearer) = bearer.upgrade() else { return };
             // A thread that panicked has changed nothing.
             let _ = spawn_blocking(move || bearer.renew()).await;
         }

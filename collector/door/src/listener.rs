@@ -28,7 +28,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub(crate) enum ListeningAt {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, #[expect(dead_code, reason = "held for its Drop")] SocketFile),
 }
 
 /// A socket file, removed when its listener goes.

@@ -37,8 +37,7 @@ fn issue(dir: &Path, authority: &Authority, name: &str) -> TlsFiles {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let certificate = params.signed_by(&key, authority).expect("signed");
-    let (cert_file, key_file) =
-        (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    let (cert_file, key_file) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     fs::write(&cert_file, certificate.pem()).expect("written");
     fs::write(&key_file, key.serialize_pem()).expect("written");
     TlsFiles { cert_file, key_file, client_ca_file: None }
@@ -72,13 +71,8 @@ fn open(listener: Listener) -> Door {
     let router = Router::new().route("/", get(|| async { "here" }));
     let (counts, stop) = (Arc::new(Counts::default()), CancellationToken::new());
     let limits = Limits { header_timeout: Duration::from_millis(500), ..Limits::default() };
-    let served = serve_counted(
-        listener,
-        router.into_service(),
-        limits,
-        stop.clone(),
-        Arc::clone(&counts),
-    );
+    let served =
+        serve_counted(listener, router.into_service(), limits, stop.clone(), Arc::clone(&counts));
     tokio::spawn(served);
     Door { counts, _stop: stop.drop_guard() }
 }

@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use watchdog_core::tick::Tick;
 
-use super::files::Stamp;
 use crate::config::{ExporterConfig, HeaderSource};
 use crate::driver;
+use front_door::Stamp;
 
 /// How often the files are looked at, while requests go out.
 const LOOK_EVERY_MS: u64 = 1_000;

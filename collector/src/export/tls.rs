@@ -12,20 +12,21 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use front_door::Stamp;
+use front_door::tls::certificates;
 use http::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tower::Service;
 use tracing::{info, warn};
 
-use super::files::Stamp;
 use crate::config::{ExporterConfig, Protocol, TlsConfig};
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -149,17 +150,6 @@ fn client(config: &TlsConfig) -> Result<ClientConfig, String> {
     builder.with_client_auth_cert(chain, private).map_err(|error| {
         format!("tls: {} and {} do not fit: {error}", cert.display(), key.display())
     })
-}
-
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |why: String| format!("read certificates from {}: {why}", path.display());
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-    let chain: Result<Vec<_>, _> = read.collect();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(wrong("there is none in it".to_owned())),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(wrong(error.to_string())),
-    }
 }
 
 fn roots(ca_file: Option<&PathBuf>) -> Result<RootCertStore, String> {

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 
+use super::guard::Entrance;
 use super::{Reply, body, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
 use crate::kind::Kind;
@@ -31,10 +32,11 @@ const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-en
 
 pub(super) async fn answer(
     pipeline: &Arc<Pipeline>,
+    entrance: Entrance,
     mut request: Request<Incoming>,
 ) -> Response<Reply> {
     let kind = paths::find(request.uri().path(), paths::grpc);
-    match take(pipeline, kind, &mut request).await {
+    match take(pipeline, entrance, kind, &mut request).await {
         Ok(()) => accepted(),
         Err(refusal) => {
             pipeline.metrics.refused(kind, &refusal);
@@ -45,9 +47,11 @@ pub(super) async fn answer(
 
 async fn take(
     pipeline: &Arc<Pipeline>,
+    entrance: Entrance,
     kind: Option<Kind>,
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
+    pipeline.guard.admit(entrance, request.headers())?;
     let kind = kind.ok_or(Refusal::NoSuchRpc)?;
     if request.method() != Method::POST {
         return Err(Refusal::Method);

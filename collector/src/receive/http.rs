@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use ::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use ::http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::{Body, Incoming};
 
+use super::guard::Entrance;
 use super::{Reply, body, cors, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
 use crate::kind::Kind;
@@ -20,23 +22,29 @@ use crate::refusal::Refusal;
 
 pub(super) async fn answer(
     pipeline: &Arc<Pipeline>,
+    entrance: Entrance,
     request: Request<Incoming>,
 ) -> Response<Reply> {
     if let Some(answer) = pipeline.cors.preflight(&request) {
         return answer;
     }
     let allowed = pipeline.cors.allowed(request.headers());
-    let mut response = export(pipeline, request).await;
+    let mut response = export(pipeline, entrance, request).await;
     if let Some(origin) = allowed {
         cors::mark(&mut response, origin);
     }
     response
 }
 
-async fn export(pipeline: &Arc<Pipeline>, mut request: Request<Incoming>) -> Response<Reply> {
+async fn export(
+    pipeline: &Arc<Pipeline>,
+    entrance: Entrance,
+    mut request: Request<Incoming>,
+) -> Response<Reply> {
     let media = media(request.headers());
     let kind = paths::find(request.uri().path(), paths::http);
-    let refusal = match take(pipeline, kind, media.map(|media| media.format), &mut request).await {
+    let format = media.map(|media| media.format);
+    let refusal = match take(pipeline, entrance, kind, format, &mut request).await {
         Ok(()) => return accepted(media),
         Err(refusal) => refusal,
     };
@@ -51,10 +59,12 @@ async fn export(pipeline: &Arc<Pipeline>, mut request: Request<Incoming>) -> Res
 
 async fn take(
     pipeline: &Arc<Pipeline>,
+    entrance: Entrance,
     kind: Option<Kind>,
     format: Option<Format>,
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
+    pipeline.guard.admit(entrance, request.headers())?;
     let path = request.uri().path();
     let kind = kind.ok_or_else(|| match paths::find(path, paths::grpc) {
         // A gRPC service, asked in another content type or over HTTP/1.
@@ -130,6 +140,9 @@ fn refused(media: Option<Media>, refusal: &Refusal) -> Response<Reply> {
     }
     if *refusal == Refusal::Method {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if *refusal == Refusal::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if *refusal == Refusal::Encoding {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip, deflate"));

@@ -3,6 +3,7 @@
 mod beats;
 mod forwarding;
 mod grpc;
+mod guard;
 mod hostile;
 mod http;
 mod places;
