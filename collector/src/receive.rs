@@ -5,6 +5,7 @@
 //!
 //! Invariant: every request is answered in the protocol and encoding it came in, refusals too.
 
+mod accepted;
 mod body;
 pub(crate) mod cors;
 mod grpc;

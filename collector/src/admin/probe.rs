@@ -41,5 +41,5 @@ async fn carry(pipeline: &Arc<Pipeline>, body: Bytes) -> Result<(), Refusal> {
     let held = pipeline.budget.take(body.len())?;
     let (kind, format) = (Kind::Tallied(Signal::Traces), Format::Protobuf);
     let encoding = Encoding::Identity;
-    pipeline.carry(Arrival { kind, format, encoding, body, held }).await
+    pipeline.carry(Arrival { kind, format, encoding, body, held }).await.map(drop)
 }

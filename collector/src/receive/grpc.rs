@@ -17,10 +17,10 @@ use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 
 use super::guard::Entrance;
-use super::{Reply, body, paths, status};
+use super::{Reply, accepted, body, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
 use crate::kind::Kind;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Taken};
 use crate::refusal::Refusal;
 
 /// Compressed flag and length of a message.
@@ -37,7 +37,7 @@ pub(super) async fn answer(
 ) -> Response<Reply> {
     let kind = paths::find(request.uri().path(), paths::grpc);
     match take(pipeline, entrance, kind, &mut request).await {
-        Ok(()) => accepted(),
+        Ok(taken) => answered(taken),
         Err(refusal) => {
             pipeline.metrics.refused(kind, &refusal);
             refused(&refusal)
@@ -50,7 +50,7 @@ async fn take(
     entrance: Entrance,
     kind: Option<Kind>,
     request: &mut Request<Incoming>,
-) -> Result<(), Refusal> {
+) -> Result<Taken, Refusal> {
     pipeline.guard.admit(entrance, request.headers())?;
     let kind = kind.ok_or(Refusal::NoSuchRpc)?;
     if request.method() != Method::POST {
@@ -69,7 +69,7 @@ async fn take(
         (true, Encoding::Identity) => return Err(Refusal::NoGrpcEncoding),
         (true, Encoding::Gzip | Encoding::Deflate | Encoding::Zstd) => declared,
     };
-    pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await.map(drop)
+    pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await
 }
 
 fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
@@ -100,11 +100,17 @@ fn message(mut frame: Bytes) -> Result<(bool, Bytes), Refusal> {
     Ok((compressed, frame))
 }
 
-fn accepted() -> Response<Reply> {
+fn answered(taken: Taken) -> Response<Reply> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-    // An empty message: not compressed, no bytes.
-    let frame = Bytes::from_static(&[0; FRAME_HEAD_BYTES]);
+    let message = accepted::protobuf(taken);
+    let frame = if message.is_empty() {
+        // Not compressed, no bytes.
+        Bytes::from_static(&[0; FRAME_HEAD_BYTES])
+    } else {
+        let length = u32::try_from(message.len()).expect("a few words").to_be_bytes();
+        Bytes::from([&[0], &length[..], &message].concat())
+    };
     response(Reply { data: Some(frame), trailers: Some(trailers) })
 }
 

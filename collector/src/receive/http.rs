@@ -11,10 +11,11 @@ use ::http::header::{
     WWW_AUTHENTICATE,
 };
 use ::http::{HeaderMap, Method, Request, Response, Version};
+use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 
 use super::guard::Entrance;
-use super::{Reply, body, cors, paths, status};
+use super::{Reply, accepted, body, cors, paths, status};
 use crate::arrival::{Arrival, Encoding, Format};
 use crate::kind::Kind;
 use crate::pipeline::Pipeline;
@@ -45,7 +46,7 @@ async fn export(
     let kind = paths::find(request.uri().path(), paths::http);
     let format = media.map(|media| media.format);
     let refusal = match take(pipeline, entrance, kind, format, &mut request).await {
-        Ok(()) => return accepted(media),
+        Ok(body) => return typed(media, Reply::of(body)),
         Err(refusal) => refusal,
     };
     pipeline.metrics.refused(kind, &refusal);
@@ -63,7 +64,7 @@ async fn take(
     kind: Option<Kind>,
     format: Option<Format>,
     request: &mut Request<Incoming>,
-) -> Result<(), Refusal> {
+) -> Result<Bytes, Refusal> {
     pipeline.guard.admit(entrance, request.headers())?;
     let path = request.uri().path();
     let kind = kind.ok_or_else(|| match paths::find(path, paths::grpc) {
@@ -78,7 +79,11 @@ async fn take(
     let encoding = encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
     let (body, held) = body::read(request.body_mut(), &pipeline.budget, max).await?;
-    pipeline.carry(Arrival { kind, format, encoding, body, held }).await.map(drop)
+    let taken = pipeline.carry(Arrival { kind, format, encoding, body, held }).await?;
+    Ok(match format {
+        Format::Protobuf => accepted::protobuf(taken),
+        Format::Json => accepted::json(kind, taken),
+    })
 }
 
 /// A content type that is taken, and given back.
@@ -116,15 +121,6 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     } else {
         Err(Refusal::Encoding)
     }
-}
-
-/// Full success: an empty `Export…ServiceResponse`, with `partial_success` unset as it must be.
-fn accepted(media: Option<Media>) -> Response<Reply> {
-    let body = match media.map(|media| media.format) {
-        Some(Format::Json) => Reply::of("{}"),
-        Some(Format::Protobuf) | None => Reply::of(""),
-    };
-    typed(media, body)
 }
 
 fn refused(media: Option<Media>, refusal: &Refusal) -> Response<Reply> {

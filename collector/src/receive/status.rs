@@ -62,12 +62,12 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn varint_field(out: &mut Vec<u8>, number: u64, value: u64) {
+pub(super) fn varint_field(out: &mut Vec<u8>, number: u64, value: u64) {
     varint(out, number << 3);
     varint(out, value);
 }
 
-fn bytes_field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+pub(super) fn bytes_field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     varint(out, number << 3 | 2);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

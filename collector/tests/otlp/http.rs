@@ -3,6 +3,7 @@
 use collector::Config;
 use http::Request;
 use http_body_util::Full;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
 use crate::rig::{Answer, JSON, PROTOBUF, Rig, ask, gzip, on_free_ports, start, zstd};
@@ -178,5 +179,26 @@ async fn http2_without_negotiation_is_spoken_too() {
         .body(http_body_util::Full::from(body))
         .expect("valid");
     assert_eq!(crate::rig::ask(request, true).await.status, 200);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_with_a_wrong_id_are_rejected_and_the_rest_is_taken() {
+    let rig = start(on_free_ports()).await;
+    let mut request = samples::spans("shop", 3, 0);
+    request.resource_spans[0].scope_spans[0].spans[1].trace_id = vec![1; 8];
+    let answer = rig.traces(request.encode_to_vec()).await;
+    assert_eq!(answer.status, 200);
+    let partial = ExportTraceServiceResponse::decode(answer.body).expect("a response");
+    let partial = partial.partial_success.expect("something was rejected");
+    assert_eq!(partial.rejected_spans, 1);
+    assert!(partial.error_message.contains("trace id"), "{}", partial.error_message);
+
+    let call = crate::grpc::frame(0, &request.encode_to_vec());
+    let answer = crate::grpc::call(&rig, crate::grpc::TRACES, "identity", call).await;
+    assert_eq!(answer.grpc_status(), "0");
+    let partial = ExportTraceServiceResponse::decode(&answer.body[5..]).expect("a response");
+    assert_eq!(partial.partial_success.expect("rejected").rejected_spans, 1);
+    assert_eq!(rig.page(0, 0).await.flow.received, 4);
     rig.stop().await;
 }
