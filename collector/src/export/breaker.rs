@@ -1,10 +1,11 @@
 //! The breaker: who does not answer is left in peace, and asked again by one request at a time.
 //!
 //! ```text
-//!             n failures in a row                 the rest is over
-//!  passing ─────────────────────────► resting ─────────────────────► probing
-//!     ▲                                  ▲  a failure                   │
-//!     └──────────────────────────────────┴──────────────────────────────┘ an answer
+//!        n failures in a row,                the rest is over
+//!        or a suspicious silence             (and again each second without an answer)
+//!  passing ─────────────────────► resting ─────────────────────► probing
+//!     ▲                              ▲  a failure                   │
+//!     └──────────────────────────────┴──────────────────────────────┘ an answer
 //! ```
 //!
 //! While it rests nothing is sent and nothing is computed: what is queued waits. Then one request
@@ -12,7 +13,12 @@
 //! also bounds how long a backend that is back stays unnoticed; a backend that asks for a longer
 //! one gets it.
 //!
-//! Invariant: unless the breaker is passing, at most one attempt is let through at a time.
+//! A black hole answers nothing, not even with a failure, and what was sent into it is lost. So a
+//! silence that is much longer than answers took before is suspicious, and a probe that is not
+//! answered within a second is followed by another: whichever is answered first, by a backend that
+//! is back or one that is merely slow, lets all pass.
+//!
+//! Invariant: unless the breaker is passing, at most one attempt begins in a rest or a second.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,10 +31,12 @@ use crate::driver;
 
 /// The first rest; they double from here.
 const FIRST_MS: u64 = 250;
-/// A probe is given this many times as long as the last answer took, but never less than a second:
-/// in a black hole each probe is lost time in which the backend may be back.
-const PATIENCE_FACTOR: u64 = 4;
-const PATIENCE_MS_MIN: u64 = 1_000;
+/// A silence is suspicious that lasts this many times as long as the last answer took, and a second
+/// at least.
+const SUSPICION_FACTOR: u64 = 4;
+const SUSPICION_MS_MIN: u64 = 1_000;
+/// A probe that has no answer after this long is followed by another.
+const PROBE_MS: u64 = 1_000;
 
 /// What the breaker does; the value of the label `state` in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,19 +62,17 @@ impl Doing {
 enum State {
     Passing { failures: u32 },
     Resting { until: Tick, rest_ms: u64 },
-    Probing { rest_ms: u64 },
+    Probing { until: Tick, rest_ms: u64 },
 }
 
 /// Whether an attempt may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Go,
-    /// As the probe, with so much time for an answer if it is known how long they take.
-    Probe {
-        patience_ms: Option<u64>,
-    },
+    /// As the probe.
+    Probe,
     Wait {
-        until: Option<Tick>,
+        until: Tick,
     },
 }
 
@@ -77,35 +83,63 @@ struct Core {
     /// Failures in a row that trip it; 0 never does.
     failures_max: u32,
     rest_ms_max: u64,
-    last_answer_ms: Option<u64>,
+    last: Option<Answered>,
+    /// Times that it began to pass again.
+    healed: u64,
+}
+
+/// The last attempt that was answered.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    began: Tick,
+    at: Tick,
 }
 
 impl Core {
     const fn turn(&mut self, now: Tick) -> Turn {
         match self.state {
             State::Passing { .. } => Turn::Go,
-            State::Probing { .. } => Turn::Wait { until: None },
-            State::Resting { until, .. } if now.0 < until.0 => Turn::Wait { until: Some(until) },
-            State::Resting { rest_ms, .. } => {
-                self.state = State::Probing { rest_ms };
-                Turn::Probe { patience_ms: self.patience_ms() }
+            State::Resting { until, .. } | State::Probing { until, .. } if now.0 < until.0 => {
+                Turn::Wait { until }
+            }
+            State::Resting { rest_ms, .. } | State::Probing { rest_ms, .. } => {
+                self.state = State::Probing { until: now.plus_ms(PROBE_MS), rest_ms };
+                Turn::Probe
             }
         }
     }
 
-    const fn patience_ms(&self) -> Option<u64> {
-        match self.last_answer_ms {
-            None => None,
-            Some(ms) => {
-                let patience = ms.saturating_mul(PATIENCE_FACTOR);
-                Some(if patience < PATIENCE_MS_MIN { PATIENCE_MS_MIN } else { patience })
-            }
-        }
+    /// How long an attempt may be without an answer before that is suspicious.
+    fn suspicion_ms(&self) -> u64 {
+        let took_ms = self.last.map_or(0, |last| last.at.since_ms(last.began));
+        took_ms.saturating_mul(SUSPICION_FACTOR).max(SUSPICION_MS_MIN)
     }
 
-    const fn answered(&mut self, took_ms: u64) {
+    /// An attempt that began at `began` has no answer for too long; whether this trips it: not if
+    /// others have been answered in the meantime.
+    fn suspect(&mut self, began: Tick, now: Tick) -> bool {
+        let is_silent = self.last.is_none_or(|last| last.at < began);
+        let trips = is_silent
+            && self.failures_max > 0
+            && now.since_ms(began) >= self.suspicion_ms()
+            && matches!(self.state, State::Passing { .. });
+        if trips {
+            self.state = State::Resting { until: now, rest_ms: FIRST_MS };
+        }
+        trips
+    }
+
+    /// Whether an attempt was answered that began well after `began`.
+    fn is_ahead_of(&self, began: Tick) -> bool {
+        self.last.is_some_and(|last| last.began.since_ms(began) >= SUSPICION_MS_MIN)
+    }
+
+    fn answered(&mut self, began: Tick, now: Tick) {
+        if !matches!(self.state, State::Passing { .. }) {
+            self.healed += 1;
+        }
         self.state = State::Passing { failures: 0 };
-        self.last_answer_ms = Some(took_ms);
+        self.last = Some(Answered { began, at: now });
     }
 
     /// An attempt failed, the probe or another; whether this tripped the breaker.
@@ -125,7 +159,7 @@ impl Core {
                 }
                 FIRST_MS
             }
-            State::Probing { rest_ms } if was_probe => rest_ms.saturating_mul(2),
+            State::Probing { rest_ms, .. } if was_probe => rest_ms.saturating_mul(2),
             // Attempts from before; they say nothing that is not known.
             State::Probing { .. } | State::Resting { .. } => return false,
         };
@@ -147,7 +181,7 @@ pub(super) struct Breaker {
 impl Breaker {
     pub(super) fn new(failures_max: u32, rest_ms_max: u64) -> Self {
         let state = State::Passing { failures: 0 };
-        let core = Core { state, failures_max, rest_ms_max, last_answer_ms: None };
+        let core = Core { state, failures_max, rest_ms_max, last: None, healed: 0 };
         Self { core: Mutex::new(core), changed: Notify::new() }
     }
 
@@ -171,9 +205,8 @@ impl Breaker {
             let now = driver::now();
             let turn = self.core().turn(now);
             match turn {
-                Turn::Go | Turn::Probe { .. } => return turn,
-                Turn::Wait { until: None } => changed.await,
-                Turn::Wait { until: Some(until) } => {
+                Turn::Go | Turn::Probe => return turn,
+                Turn::Wait { until } => {
                     let rest = Duration::from_millis(until.since_ms(now).max(1));
                     // Whichever comes first, the state is read again.
                     let _ = tokio::time::timeout(rest, changed).await;
@@ -182,9 +215,40 @@ impl Breaker {
         }
     }
 
-    /// The backend answered, be it with a refusal.
-    pub(super) fn answered(&self, took_ms: u64) {
-        self.core().answered(took_ms);
+    /// Waits until the breaker passes again after it did not.
+    pub(super) async fn heals(&self) {
+        let before = self.core().healed;
+        loop {
+            let changed = self.changed.notified();
+            if self.core().healed != before {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How long an attempt may be without an answer before it is told to [`Self::suspect`].
+    pub(super) fn suspicion_ms(&self) -> u64 {
+        self.core().suspicion_ms()
+    }
+
+    /// An attempt that began at `began` has no answer; whether this trips the breaker.
+    pub(super) fn suspect(&self, began: Tick) -> bool {
+        let trips = self.core().suspect(began, driver::now());
+        if trips {
+            self.changed.notify_waiters();
+        }
+        trips
+    }
+
+    /// Whether an attempt was answered that began well after `began`: what began then is lost.
+    pub(super) fn is_ahead_of(&self, began: Tick) -> bool {
+        self.core().is_ahead_of(began)
+    }
+
+    /// The backend answered an attempt that began at `began`, be it with a refusal.
+    pub(super) fn answered(&self, began: Tick) {
+        self.core().answered(began, driver::now());
         self.changed.notify_waiters();
     }
 
@@ -202,7 +266,7 @@ mod tests {
 
     fn core() -> Core {
         let state = State::Passing { failures: 0 };
-        Core { state, failures_max: 3, rest_ms_max: 1_000, last_answer_ms: None }
+        Core { state, failures_max: 3, rest_ms_max: 1_000, last: None, healed: 0 }
     }
 
     fn tripped() -> Core {
@@ -218,24 +282,39 @@ mod tests {
         let mut core = core();
         let fail = |core: &mut Core| core.failed(Tick(0), false, None, |below| below);
         assert!(!fail(&mut core) && !fail(&mut core));
-        core.answered(5);
+        core.answered(Tick(0), Tick(5));
         assert!(!fail(&mut core) && !fail(&mut core));
         assert_eq!(core.turn(Tick(0)), Turn::Go);
         assert!(fail(&mut core));
-        assert_eq!(core.turn(Tick(0)), Turn::Wait { until: Some(Tick(FIRST_MS)) });
+        assert_eq!(core.turn(Tick(0)), Turn::Wait { until: Tick(FIRST_MS) });
         assert!(!fail(&mut core), "it is tripped once");
     }
 
     #[test]
     fn after_the_rest_exactly_one_attempt_probes_and_its_answer_lets_all_pass() {
         let mut core = tripped();
-        assert_eq!(core.turn(Tick(FIRST_MS)), Turn::Probe { patience_ms: None });
-        assert_eq!(core.turn(Tick(FIRST_MS)), Turn::Wait { until: None });
-        core.failed(Tick(FIRST_MS), false, None, |below| below);
-        assert_eq!(core.turn(Tick(FIRST_MS)), Turn::Wait { until: None }, "the probe is out");
-        core.answered(700);
-        assert_eq!(core.turn(Tick(FIRST_MS)), Turn::Go);
-        assert_eq!(core.patience_ms(), Some(2_800));
+        let (now, next) = (Tick(FIRST_MS), Tick(FIRST_MS + PROBE_MS));
+        assert_eq!(core.turn(now), Turn::Probe);
+        assert_eq!(core.turn(now), Turn::Wait { until: next });
+        core.failed(now, false, None, |below| below);
+        assert_eq!(core.turn(now), Turn::Wait { until: next }, "the probe is out");
+        assert_eq!(core.turn(next), Turn::Probe, "it is lost, as in a black hole");
+        core.answered(next, next.plus_ms(700));
+        assert_eq!((core.turn(next), core.healed), (Turn::Go, 1));
+        assert_eq!(core.suspicion_ms(), 2_800);
+        assert!(core.is_ahead_of(now) && !core.is_ahead_of(next));
+    }
+
+    #[test]
+    fn a_silence_is_suspicious_that_is_long_for_this_backend_and_complete() {
+        let mut core = core();
+        core.answered(Tick(0), Tick(500));
+        assert!(!core.suspect(Tick(1_000), Tick(2_999)), "answers take half a second");
+        core.answered(Tick(1_500), Tick(2_000));
+        assert!(!core.suspect(Tick(1_000), Tick(3_000)), "another was answered since");
+        assert!(core.suspect(Tick(2_500), Tick(4_500)));
+        assert_eq!(core.turn(Tick(4_500)), Turn::Probe, "at once");
+        assert!(!core.suspect(Tick(2_500), Tick(4_500)), "it is tripped once");
     }
 
     #[test]
@@ -244,22 +323,23 @@ mod tests {
         let mut now = Tick(0);
         let mut rests = Vec::new();
         while rests.len() < 4 {
-            let Turn::Wait { until: Some(until) } = core.turn(now) else { panic!("it rests") };
+            let Turn::Wait { until } = core.turn(now) else { panic!("it rests") };
             rests.push(until.since_ms(now));
             now = until;
             assert_ne!(core.turn(now), Turn::Go);
             core.failed(now, true, None, |below| below);
         }
         assert_eq!(rests, [250, 500, 1_000, 1_000]);
-        let Turn::Wait { until: Some(until) } = core.turn(now) else { panic!("it rests") };
+        let Turn::Wait { until } = core.turn(now) else { panic!("it rests") };
         core.turn(until);
         core.failed(until, true, Some(7_000), |_| 0);
-        assert_eq!(core.turn(until), Turn::Wait { until: Some(until.plus_ms(7_000)) });
+        assert_eq!(core.turn(until), Turn::Wait { until: until.plus_ms(7_000) });
     }
 
     #[test]
     fn without_a_limit_it_never_trips() {
         let mut core = Core { failures_max: 0, ..core() };
+        assert!(!core.suspect(Tick(0), Tick(60_000)));
         for _ in 0..1_000 {
             assert!(!core.failed(Tick(0), false, None, |below| below));
         }

@@ -30,9 +30,12 @@ use crate::receive::paths;
 /// Bytes of an answer that are read; OTLP allows 4 MiB.
 const ANSWER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
-const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+/// The system repeats a lost SYN after 1, 3, 7 seconds; a new attempt does not wait so long.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(1);
 /// How long a connection may be silent before it is asked whether its peer is there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// The same for a request that waits for its answer on a connection that others share.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long a connection waits to be used again; shorter than servers and their proxies wait, so
 /// that a request seldom meets a connection that closes.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -64,7 +67,7 @@ impl Client {
             // An attempt that times out leaves its connection to the next one. If the peer is gone
             // that one would time out as well, so a request that is not answered soon asks whether
             // anyone is there. An idle connection does not: gRPC servers close on idle pings.
-            let patience = (timeout / 2).min(KEEPALIVE);
+            let patience = (timeout / 2).min(SILENCE_MAX);
             builder.http2_only(true);
             builder.http2_keep_alive_interval(patience).http2_keep_alive_timeout(patience);
         }

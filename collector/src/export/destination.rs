@@ -43,6 +43,11 @@ impl Destination {
         }
     }
 
+    /// Whether an attempt can vanish on the way; only then may it be made twice.
+    pub(super) const fn is_remote(&self) -> bool {
+        matches!(self, Self::Backend(_))
+    }
+
     /// The bytes of `payload` as the place wants them.
     pub(super) async fn body(&self, payload: Arc<Payload>) -> Result<Bytes, JoinError> {
         match self {

@@ -23,6 +23,9 @@ use crate::line::{DropReason, Item};
 use crate::metrics::ExporterMetrics;
 use crate::rounds::Turns;
 
+/// How often a silence that is not suspicious is looked at again, at most.
+const TURN_MS_MIN: u64 = 100;
+
 /// What the attempts of one exporter share.
 #[derive(Debug)]
 struct Sender {
@@ -64,6 +67,14 @@ impl Target {
     }
 }
 
+/// How the work for an item ended.
+#[derive(Debug)]
+enum End {
+    Taken(Outcome),
+    Refused,
+    Expired,
+}
+
 impl Sender {
     /// Tries until the backend took `item`, refused it for good, or the time is up. New settings
     /// may be what was missing, so they are tried at once.
@@ -72,7 +83,6 @@ impl Sender {
     async fn deliver(self: Arc<Self>, item: Item) {
         let Item { payload, share } = item;
         let began = driver::now();
-        let mut pauses = Pauses::new();
         let mut targets = self.target.clone();
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
@@ -81,33 +91,68 @@ impl Sender {
                 // Only a blocking thread that the stop ended gives no body.
                 return drop(share);
             };
-            loop {
-                let left = Duration::from_millis(give_up.since_ms(driver::now()));
-                let turn = tokio::select! {
-                    turn = tokio::time::timeout(left, target.breaker.turn()) => turn,
-                    Ok(()) = targets.changed() => break,
-                };
-                let Ok(turn) = turn else { return share.dropped(DropReason::Expired) };
-                match self.attempt(&target, turn, share.kind(), &body).await {
-                    Ok(Outcome { rejected, message }) => {
-                        if rejected > 0 {
-                            // Counted as dropped; a line for each would flood the log.
-                            let exporter = &target.exporter;
-                            debug!(exporter, rejected, message, "partly rejected");
-                        }
-                        return share.delivered(rejected);
+            let end = tokio::select! {
+                end = self.send(&target, share.kind(), &body, give_up) => end,
+                Ok(()) = targets.changed() => continue,
+            };
+            return match end {
+                End::Taken(Outcome { rejected, message }) => {
+                    if rejected > 0 {
+                        // Counted as dropped; a line for each would flood the log.
+                        let exporter = &target.exporter;
+                        debug!(exporter, rejected, message, "partly rejected");
                     }
-                    Err(Failure::Never { .. }) => return share.dropped(DropReason::Rejected),
-                    Err(Failure::Later { after, .. }) => {
+                    share.delivered(rejected);
+                }
+                End::Refused => share.dropped(DropReason::Rejected),
+                End::Expired => share.dropped(DropReason::Expired),
+            };
+        }
+    }
+
+    /// Makes attempts until one is answered. As a rule one is under way; while the backend is
+    /// silent probes join it, and the first answer decides.
+    async fn send(&self, target: &Target, kind: Kind, body: &Bytes, give_up: Tick) -> End {
+        let breaker = &target.breaker;
+        let mut pauses = Pauses::new();
+        let mut attempts = FuturesUnordered::new();
+        let mut newest = driver::now();
+        loop {
+            let now = driver::now();
+            let is_passing = breaker.doing() == Doing::Passing;
+            let is_wary = is_passing && target.destination.is_remote();
+            let left = Duration::from_millis(give_up.since_ms(now));
+            let suspicious = newest.plus_ms(breaker.suspicion_ms()).since_ms(now).max(TURN_MS_MIN);
+            tokio::select! {
+                biased;
+                Some(outcome) = attempts.next(), if !attempts.is_empty() => match outcome {
+                    Ok(outcome) => return End::Taken(outcome),
+                    Err(Failure::Never { .. }) => return End::Refused,
+                    Err(Failure::Later { after, .. }) if attempts.is_empty() => {
                         let pause_ms = pauses.next(after, driver::jitter);
-                        tokio::select! {
-                            has_time = pause(&target, pause_ms, after.is_some(), give_up) => {
-                                if !has_time {
-                                    return share.dropped(DropReason::Expired);
-                                }
-                            }
-                            Ok(()) = targets.changed() => break,
+                        if !pause(target, pause_ms, after.is_some(), give_up).await {
+                            return End::Expired;
                         }
+                    }
+                    Err(Failure::Later { .. }) => {}
+                },
+                turn = breaker.turn(), if attempts.is_empty() || !is_passing => {
+                    if turn == Turn::Go && !attempts.is_empty() {
+                        if !breaker.is_ahead_of(newest) {
+                            continue;
+                        }
+                        // The backend is back, and what was sent before is lost.
+                        attempts.clear();
+                    }
+                    newest = driver::now();
+                    attempts.push(self.attempt(target, turn, kind, body));
+                }
+                () = tokio::time::sleep(left), if attempts.is_empty() => return End::Expired,
+                () = tokio::time::sleep(Duration::from_millis(suspicious)), if is_wary => {
+                    if breaker.suspect(newest) {
+                        self.metrics.breaker.trips();
+                        let exporter = &target.exporter;
+                        warn!(exporter, "the backend has fallen silent; probing it");
                     }
                 }
             }
@@ -123,15 +168,10 @@ impl Sender {
         body: &Bytes,
     ) -> Result<Outcome, Failure> {
         self.metrics.breaker.is(target.breaker.doing());
-        let timeout_ms = target.config.timeout_ms;
-        let (was_probe, patience_ms) = match turn {
-            Turn::Probe { patience_ms } => (true, patience_ms.unwrap_or(timeout_ms)),
-            Turn::Go | Turn::Wait { .. } => (false, timeout_ms),
-        };
-        let patience = Duration::from_millis(patience_ms.min(timeout_ms));
-        let start = driver::now();
+        let timeout = Duration::from_millis(target.config.timeout_ms);
+        let began = driver::now();
         let attempt = target.destination.attempt(kind, body.clone());
-        let outcome = match tokio::time::timeout(patience, attempt).await {
+        let outcome = match tokio::time::timeout(timeout, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Later { why: "no answer in time".to_owned(), after: None }),
         };
@@ -139,13 +179,13 @@ impl Sender {
         let exporter = &target.exporter;
         match &outcome {
             Ok(_) => {
-                target.breaker.answered(now.since_ms(start));
+                target.breaker.answered(began);
                 if self.metrics.health.works() {
                     info!(exporter, "the backend takes telemetry again");
                 }
             }
             Err(Failure::Never { why }) => {
-                target.breaker.answered(now.since_ms(start));
+                target.breaker.answered(began);
                 // A backend may well not know profiles; that says nothing about its health.
                 if kind != Kind::Profiles && self.metrics.health.fails(now, why) {
                     warn!(exporter, why, "the backend refuses telemetry for good");
@@ -156,7 +196,7 @@ impl Sender {
                 if self.metrics.health.fails(now, why) {
                     warn!(exporter, why, "cannot deliver; trying again");
                 }
-                if target.breaker.failed(was_probe, *after) {
+                if target.breaker.failed(turn == Turn::Probe, *after) {
                     self.metrics.breaker.trips();
                 }
             }
@@ -176,6 +216,10 @@ async fn pause(target: &Target, pause_ms: u64, was_asked_for: bool, give_up: Tic
     if now.plus_ms(pause_ms) > give_up {
         return false;
     }
-    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    let pause = tokio::time::sleep(Duration::from_millis(pause_ms));
+    tokio::select! {
+        () = pause => {}
+        () = target.breaker.heals(), if !was_asked_for => {}
+    }
     true
 }

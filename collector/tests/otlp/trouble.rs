@@ -111,9 +111,7 @@ async fn after_a_black_hole_all_is_delivered_soon() {
     let hidden = backend(Vec::new()).await;
     let hole = hole(hidden.address, false).await;
     let endpoint = format!("http://{}", hole.address);
-    let exporter =
-        ExporterConfig { timeout_ms: 1_000, ..ExporterConfig::new(endpoint, Protocol::Http) };
-    let rig = forwarding_to(&exporter).await;
+    let rig = forwarding_to(&ExporterConfig::new(endpoint, Protocol::Http)).await;
     rig.traces(one()).await;
     hidden.got_when(1).await;
     hole.is_black.store(true, Ordering::Relaxed);
@@ -122,11 +120,11 @@ async fn after_a_black_hole_all_is_delivered_soon() {
     }
     rig.metric_when(TRIPS, |trips| trips == 1.0).await;
     let while_black = hole.connections.load(Ordering::Relaxed);
-    assert!(while_black < 20, "{while_black} connections for 100 requests that wait");
+    assert!(while_black < 10, "{while_black} connections for 100 requests that wait");
     hole.is_black.store(false, Ordering::Relaxed);
     let back = Instant::now();
     rig.page_when(|page| page.flow.forwarded == 101).await;
-    assert!(back.elapsed() < Duration::from_millis(2_500), "{:?}", back.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
     rig.stop().await;
 }
 
