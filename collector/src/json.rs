@@ -20,6 +20,7 @@ use watchdog_core::tally::Signal;
 use crate::memory::Buffer;
 use crate::otlp::{self, Field, Kind, Message, Shape};
 use crate::refusal::Refusal;
+use crate::wire::varint_bytes;
 use scalar::Scalar;
 
 /// Some editors put it before a text.
@@ -37,8 +38,11 @@ pub(crate) struct Out<'b> {
 /// [`Refusal::Malformed`] with line and column, or what the buffer refuses with.
 pub(crate) fn transcode(signal: Signal, json: &[u8], buffer: &mut Buffer) -> Result<(), Refusal> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    // Judged as a whole, texts need not be judged again one by one.
+    let json = std::str::from_utf8(json)
+        .map_err(|error| Refusal::Malformed(format!("JSON: not UTF-8: {error}")))?;
     let mut out = Out { buffer, refused: None };
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let mut deserializer = serde_json::Deserializer::from_str(json);
     let request = ObjectSeed { message: otlp::request(signal), out: &mut out };
     let read = request.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     match (out.refused, read) {
@@ -49,27 +53,30 @@ pub(crate) fn transcode(signal: Signal, json: &[u8], buffer: &mut Buffer) -> Res
 }
 
 impl Out<'_> {
+    #[inline]
     fn extend<E: Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
         self.buffer.extend(bytes).map_err(|refusal| self.refuse(refusal))
     }
 
+    #[cold]
     fn refuse<E: Error>(&mut self, refusal: Refusal) -> E {
         let error = E::custom(&refusal);
         self.refused = Some(refusal);
         error
     }
 
-    fn varint<E: Error>(&mut self, mut value: u64) -> Result<(), E> {
-        let (mut bytes, mut n) = ([0; 10], 0);
-        while value >= 0x80 {
-            bytes[n] = (value as u8 & 0x7f) | 0x80;
-            value >>= 7;
-            n += 1;
+    #[inline]
+    fn varint<E: Error>(&mut self, value: u64) -> Result<(), E> {
+        match u8::try_from(value) {
+            Ok(byte) if byte < 0x80 => self.extend(&[byte]),
+            _ => {
+                let (bytes, width) = varint_bytes(value);
+                self.extend(&bytes[..width])
+            }
         }
-        bytes[n] = value as u8;
-        self.extend(&bytes[..=n])
     }
 
+    #[inline]
     fn key<E: Error>(&mut self, field: &Field, shape: Shape) -> Result<(), E> {
         let wire_type = match shape {
             Shape::Varint => 0,
@@ -80,6 +87,7 @@ impl Out<'_> {
         self.varint(u64::from(field.number) << 3 | wire_type)
     }
 
+    #[inline]
     fn text<E: Error>(&mut self, bytes: &[u8]) -> Result<(), E> {
         self.varint(bytes.len() as u64)?;
         self.extend(bytes)
@@ -96,18 +104,13 @@ impl Out<'_> {
         let at = self.buffer.len();
         self.extend(&[0])?;
         write(self)?;
-        let start = at + 1;
-        let length = self.buffer.len() - start;
-        let end = self.buffer.len();
-        self.varint(length as u64)?;
-        let width = self.buffer.len() - end;
-        let mut digits = [0; 10];
-        digits[..width].copy_from_slice(&self.buffer.as_slice()[end..]);
-        self.buffer.truncate(end);
-        self.extend(&digits[..width - 1])?;
-        let bytes = self.buffer.as_mut_slice();
-        bytes.copy_within(start..end, at + width);
-        bytes[at..at + width].copy_from_slice(&digits[..width]);
+        let (start, end) = (at + 1, self.buffer.len());
+        let (digits, width) = varint_bytes((end - start) as u64);
+        if width > 1 {
+            self.extend(&digits[..width - 1])?;
+            self.buffer.as_mut_slice().copy_within(start..end, at + width);
+        }
+        self.buffer.as_mut_slice()[at..at + width].copy_from_slice(&digits[..width]);
         Ok(())
     }
 }
@@ -143,35 +146,48 @@ fn object<'de, A: MapAccess<'de>>(
     out: &mut Out<'_>,
     mut map: A,
 ) -> Result<(), A::Error> {
-    while let Some(field) = map.next_key_seed(NameSeed(message))? {
-        match field {
+    let mut expected = 0;
+    while let Some(place) = map.next_key_seed(NameSeed { message, expected })? {
+        match place.and_then(|place| message.fields.get(place)) {
             Some(field) => map.next_value_seed(ValueSeed { field, in_list: false, out })?,
             None => map.next_value::<IgnoredAny>().map(drop)?,
         }
+        // Writers keep to the order of the fields.
+        expected = place.map_or(expected, |place| place + 1);
     }
     Ok(())
 }
 
-/// Reads a key and looks it up, without keeping it.
-struct NameSeed(&'static Message);
+/// Reads a key and looks up the place of its field, without keeping it.
+struct NameSeed {
+    message: &'static Message,
+    /// Where it is looked for first.
+    expected: usize,
+}
 
 impl<'de> DeserializeSeed<'de> for NameSeed {
-    type Value = Option<&'static Field>;
+    type Value = Option<usize>;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_identifier(self)
     }
 }
 
 impl Visitor<'_> for NameSeed {
-    type Value = Option<&'static Field>;
+    type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.by_json(name))
+        let fields = self.message.fields;
+        Ok(match fields.get(self.expected) {
+            Some(field) if field.json == name => Some(self.expected),
+            _ => fields.iter().position(|field| field.json == name),
+        })
     }
 }
 

@@ -118,6 +118,7 @@ impl Buffer {
     }
 
     /// Bytes that fit without growth.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
         self.bytes.capacity().min(self.max) - self.bytes.len()
     }
@@ -132,8 +133,11 @@ impl Buffer {
         self.max - self.bytes.len()
     }
 
+    #[inline]
     pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.reserve(bytes.len())?;
+        if bytes.len() > self.room() {
+            self.reserve(bytes.len())?;
+        }
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }

@@ -93,10 +93,6 @@ impl Message {
     pub(crate) fn by_number(&self, number: u32) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.number == number)
     }
-
-    pub(crate) fn by_json(&self, name: &str) -> Option<&'static Field> {
-        self.fields.iter().find(|field| field.json == name)
-    }
 }
 
 /// The export request of `signal`.

@@ -44,8 +44,8 @@ impl Scalar<'_> {
                 return bytes(field, text.as_bytes(), out);
             }
             Kind::Bytes => return bytes(field, &self.base64().ok_or_else(wrong)?, out),
-            Kind::TraceId => return bytes(field, &self.id(16).ok_or_else(wrong)?, out),
-            Kind::SpanId => return bytes(field, &self.id(8).ok_or_else(wrong)?, out),
+            Kind::TraceId => return self.id::<16, E>(field, out).unwrap_or_else(|| Err(wrong())),
+            Kind::SpanId => return self.id::<8, E>(field, out).unwrap_or_else(|| Err(wrong())),
             Kind::Bool => match self {
                 Self::Bool(value) => Some(u64::from(*value)),
                 Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) | Self::Text(_) => None,
@@ -73,10 +73,19 @@ impl Scalar<'_> {
         }
     }
 
-    /// The bytes of an id of `length`; no text at all is no id.
-    fn id(&self, length: usize) -> Option<Vec<u8>> {
+    /// Writes an id of `N` bytes, or none; `None` if the value is no id.
+    fn id<const N: usize, E: Error>(
+        &self,
+        field: &Field,
+        out: &mut Out<'_>,
+    ) -> Option<Result<(), E>> {
         let Self::Text(text) = self else { return None };
-        hex::decode(text).ok().filter(|id| id.is_empty() || id.len() == length)
+        let mut id = [0; N];
+        if text.is_empty() {
+            return Some(bytes(field, &[], out));
+        }
+        hex::decode_to_slice(text, &mut id).ok()?;
+        Some(bytes(field, &id, out))
     }
 
     fn base64(&self) -> Option<Vec<u8>> {

@@ -108,15 +108,22 @@ impl Point {
 /// A hash of many bytes, in four lanes that do not wait for each other.
 #[inline]
 fn hash(bytes: &[u8]) -> u64 {
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    let mut last = [0; 32];
-    last[..rest.len()].copy_from_slice(rest);
     let mut lanes = [bytes.len() as u64, 1, 2, 3];
-    for block in blocks.iter().chain([&last]) {
+    let mut take = |block: &[u8; 32]| {
         let (words, _) = block.as_chunks::<8>();
         for (lane, word) in lanes.iter_mut().zip(words) {
             *lane = mix(*lane, u64::from_le_bytes(*word));
         }
+    };
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    blocks.iter().for_each(&mut take);
+    // The last block overlaps the one before, if there is one.
+    if let Some(last) = bytes.last_chunk::<32>() {
+        take(last);
+    } else {
+        let mut last = [0; 32];
+        last[..rest.len()].copy_from_slice(rest);
+        take(&last);
     }
     lanes.iter().fold(0, |hash, lane| mix(hash, *lane))
 }

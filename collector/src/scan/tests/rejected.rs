@@ -32,7 +32,7 @@ pub(super) fn are_good_exemplars(exemplars: &[Exemplar]) -> bool {
     exemplars.iter().all(|it| is_trace_id(&it.trace_id) && is_span_id(&it.span_id))
 }
 
-fn cut(signal: Signal, request: &[u8]) -> Vec<u8> {
+pub(super) fn cut(signal: Signal, request: &[u8]) -> Vec<u8> {
     let mut out = Buffer::new(&Budget::new(BYTES_MAX), BYTES_MAX).expect("nothing yet");
     without_rejected(signal, request, &mut out).expect("there is room");
     out.as_slice().to_vec()
