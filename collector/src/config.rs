@@ -6,6 +6,7 @@ mod environment;
 mod exporter;
 mod secret;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use front_door::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use crate::receive::cors;
+use crate::rules::DropRule;
 
 pub use environment::{FromEnvironment, exporters_of};
 pub use exporter::{
@@ -61,6 +63,10 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Whether `OTEL_EXPORTER_OTLP_*` say where to forward to, if no exporter is named here.
     pub otel_environment: bool,
+    /// What is dropped instead of forwarded, and counted as dropped.
+    pub drop: Vec<DropRule>,
+    /// Attributes that every resource gets which has none of that name.
+    pub resource_attributes: BTreeMap<String, String>,
     /// Where to forward to; none means tally only.
     #[serde(rename = "exporter")]
     pub exporters: Vec<ExporterConfig>,
@@ -98,12 +104,23 @@ impl Default for Config {
             spool_bytes: GIB as u64,
             drain_timeout_ms: 5_000,
             otel_environment: true,
+            drop: Vec::new(),
+            resource_attributes: BTreeMap::new(),
             exporters: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// What is allowed and yet seldom wanted.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let hides = |rule: &&DropRule| rule.hides_probes();
+        let warning = "a rule in [[collector.drop]] drops the watchdog's probes: it will find that \
+                       nothing gets through";
+        self.drop.iter().filter(hides).map(|_| warning.to_owned()).collect()
+    }
+
     /// What is wrong across or within fields, as key and explanation; empty if nothing is.
     #[must_use]
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
@@ -137,6 +154,15 @@ impl Config {
             format!("{} is less than 64 MiB, or than twice max_request_bytes", self.spool_bytes),
         );
         check(self.tally_rows_max > 0, "tally_rows_max", "0 would count nothing".to_owned());
+        for rule in &self.drop {
+            let mistake = rule.mistake();
+            check(mistake.is_none(), "drop", mistake.unwrap_or_default().to_owned());
+        }
+        check(
+            !self.resource_attributes.contains_key(""),
+            "resource_attributes",
+            "an attribute has no name".to_owned(),
+        );
         check(
             self.exporters.len() <= EXPORTERS_MAX,
             "exporter",

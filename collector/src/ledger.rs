@@ -1,7 +1,7 @@
 //! The conservation of records: nothing appears, nothing disappears.
 //!
 //! ```text
-//!  per signal      received + recovered = refused + pending + accepted
+//!  per signal      received + recovered = refused + ruled_out + pending + accepted
 //!  per exporter    owed                 = forwarded + dropped + waiting
 //! ```
 //!
@@ -22,6 +22,8 @@ pub(crate) struct Intake {
     /// Taken over from the spool of an earlier run.
     pub(crate) recovered: u64,
     pub(crate) refused: u64,
+    /// Dropped by a rule of the configuration.
+    pub(crate) ruled_out: u64,
     pub(crate) pending: u64,
     pub(crate) accepted: u64,
 }
@@ -39,7 +41,7 @@ impl Intake {
     /// How far the two sides are apart.
     pub(crate) const fn imbalance(&self) -> u64 {
         let came = self.received + self.recovered;
-        came.abs_diff(self.refused + self.pending + self.accepted)
+        came.abs_diff(self.refused + self.ruled_out + self.pending + self.accepted)
     }
 }
 
@@ -113,14 +115,21 @@ mod tests {
     fn each_forgotten_or_doubled_count_is_an_imbalance() {
         let traces = Kind::Tallied(Signal::Traces);
         let mut ledger = Ledger { outgo: vec![PerKind::default()], ..Ledger::default() };
-        *ledger.intake.of(traces) =
-            Intake { received: 10, recovered: 2, refused: 3, pending: 4, accepted: 5 };
+        *ledger.intake.of(traces) = Intake {
+            received: 11,
+            recovered: 2,
+            refused: 3,
+            ruled_out: 1,
+            pending: 4,
+            accepted: 5,
+        };
         *ledger.outgo[0].of(traces) = Outgo { owed: 5, forwarded: 2, dropped: 1, waiting: 2 };
         assert_eq!(ledger.imbalance(), 0);
-        let changes: [fn(&mut Ledger, Kind); 9] = [
+        let changes: [fn(&mut Ledger, Kind); 10] = [
             |ledger, kind| ledger.intake.of(kind).received += 1,
             |ledger, kind| ledger.intake.of(kind).recovered += 1,
             |ledger, kind| ledger.intake.of(kind).refused += 1,
+            |ledger, kind| ledger.intake.of(kind).ruled_out += 1,
             |ledger, kind| ledger.intake.of(kind).pending -= 1,
             |ledger, kind| ledger.intake.of(kind).accepted += 1,
             |ledger, kind| ledger.outgo[0].of(kind).owed += 1,

@@ -37,6 +37,7 @@ mod red;
 mod refusal;
 mod reload;
 mod rounds;
+mod rules;
 mod run;
 #[cfg(test)]
 mod samples;
@@ -56,6 +57,8 @@ use std::fmt::Write as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::Boot;
+
+pub use rules::DropRule;
 
 pub use reload::{Applied, Proposal, Source, Version};
 

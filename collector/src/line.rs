@@ -245,6 +245,14 @@ impl Line {
         intake.refused += records;
     }
 
+    /// Records that came in are dropped by a rule of the configuration.
+    pub(crate) fn ruled_out(&self, kind: Kind, records: u64) {
+        let mut state = self.state();
+        let intake = state.ledger.intake.of(kind);
+        intake.received += records;
+        intake.ruled_out += records;
+    }
+
     /// Puts a request to the end of a line that is in memory alone.
     pub(crate) fn join(&self, joining: Joining) -> Result<(), Refusal> {
         let mut state = self.state();

@@ -95,6 +95,7 @@ pub(crate) struct Metrics {
     refused: Family<Refused, Counter>,
     forwarded: Family<Forwarded, Counter>,
     dropped: Family<Dropped, Counter>,
+    ruled_out: PerSignal,
     failed_attempts: Family<OfExporter, Counter>,
     queued_bytes: Family<OfExporter, Gauge>,
     breakers: breaker::Breakers,
@@ -129,6 +130,7 @@ impl Metrics {
         let requests = Family::<OfSignal, Counter>::default();
         let records = Family::<OfSignal, Counter>::default();
         let bytes = Family::<OfSignal, Counter>::default();
+        let dropped = Family::<Dropped, Counter>::default();
         let per_signal = |family: &Family<OfSignal, Counter>| {
             PerSignal::new(|signal| family.get_or_create(&OfSignal { signal }).clone())
         };
@@ -138,7 +140,11 @@ impl Metrics {
             bytes: per_signal(&bytes),
             refused: Family::default(),
             forwarded: Family::default(),
-            dropped: Family::default(),
+            ruled_out: PerSignal::new(|signal| {
+                let (exporter, reason) = (String::new(), "rule");
+                dropped.get_or_create(&Dropped { exporter, signal, reason }).clone()
+            }),
+            dropped,
             failed_attempts: Family::default(),
             queued_bytes: Family::default(),
             breakers: breaker::Breakers::default(),
@@ -253,6 +259,11 @@ impl Metrics {
     /// A new configuration was proposed.
     pub(crate) fn reloaded(&self, outcome: Outcome) {
         self.reloads.get_or_create(&Reload { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Rules took records out; no exporter ever saw them.
+    pub(crate) fn ruled_out(&self, kind: Kind, records: u64) {
+        self.ruled_out.of(kind).inc_by(records);
     }
 
     /// Requests and errors since the last call.

@@ -11,6 +11,7 @@
 //! 2. **Open**: gzip is inflated and JSON transcoded, both bounded; protobuf stays as it is.
 //! 3. **Scan**: one pass says whether it is well formed, who sent it and how much it holds.
 //!    Records with an id of a wrong length are cut out; the client hears of them.
+//!    The rules of the configuration cut records out and add attributes, if there are any.
 //! 4. **Keep**: it is written to the spool, or put into the line in memory, or brought to the
 //!    backends, as `acknowledge` says. Before anything is counted, so that a refused request that
 //!    the client sends again is not counted twice.
@@ -39,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::receive::cors::Cors;
 use crate::receive::guard::Guard;
 use crate::refusal::Refusal;
+use crate::rules::{Edited, Rules};
 use crate::scan::{self, Probe, Scanned};
 use crate::spool::{Head, Spool};
 use crate::tally::Tally;
@@ -55,6 +57,7 @@ pub(crate) struct Pipeline {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cors: Cors,
     pub(crate) guard: Guard,
+    pub(crate) rules: Rules,
     /// Big requests that are worked on at a time: as many as there are processors.
     pub(crate) big: Semaphore,
 }
@@ -65,6 +68,16 @@ pub(crate) struct Pipeline {
 pub(crate) struct Taken {
     /// Records that were left behind, because they hold an id of a wrong length.
     pub(crate) rejected: u64,
+}
+
+/// A request after the rules.
+#[derive(Debug)]
+struct Ruled {
+    content: Content,
+    /// Records that rules have dropped, and those that are left.
+    dropped: u64,
+    records: u64,
+    probes: Vec<Probe>,
 }
 
 impl Pipeline {
@@ -89,18 +102,27 @@ impl Pipeline {
         let mut content = arrival.open(&self.budget, self.max_request_bytes)?;
         let mut rejected = 0;
         let whole = content.plain.clone();
-        let mut came = None;
+        let mut came = Vec::new();
         let records = match kind {
             Kind::Tallied(signal) => {
                 let mut scanned = Scanned::of(signal, &whole)?;
                 rejected = scanned.rejected;
                 if rejected > 0 {
                     let rest = self.rest(signal, &whole)?;
-                    came = Some(std::mem::replace(&mut content, rest));
+                    came.push(std::mem::replace(&mut content, rest));
                 }
-                let probes = std::mem::take(&mut scanned.probes);
-                let kept = self.keep(content, kind, scanned.records, probes).await;
-                kept.inspect_err(|_| self.tally.refused(scanned.records))?;
+                let (mut left, mut ruled_out) = (scanned.records, 0);
+                let mut probes = std::mem::take(&mut scanned.probes);
+                if let Some(ruled) = self.rule(signal, &content)? {
+                    came.push(std::mem::replace(&mut content, ruled.content));
+                    (left, probes, ruled_out) = (ruled.records, ruled.probes, ruled.dropped);
+                }
+                // What rules have emptied goes nowhere.
+                if left > 0 || ruled_out == 0 {
+                    let kept = self.keep(content, kind, left, probes).await;
+                    kept.inspect_err(|_| self.tally.refused(scanned.records))?;
+                }
+                self.ruled_out(kind, ruled_out);
                 self.tally.add(&scanned, driver::now());
                 scanned.records
             }
@@ -114,6 +136,24 @@ impl Pipeline {
         // What came is paid for until nothing reads it any more.
         drop((whole, came));
         Ok(Taken { rejected })
+    }
+
+    /// What the rules make of a scanned request, if they change it.
+    fn rule(&self, signal: Signal, content: &Content) -> Result<Option<Ruled>, Refusal> {
+        let edited =
+            self.rules.edit(signal, &content.plain, &self.budget, self.max_request_bytes)?;
+        let Some(Edited { bytes: plain, held, dropped }) = edited else { return Ok(None) };
+        let Scanned { records, probes, .. } = Scanned::of(signal, &plain)?;
+        Ok(Some(Ruled { content: Content { plain, gzip: None, held }, dropped, records, probes }))
+    }
+
+    fn ruled_out(&self, kind: Kind, records: u64) {
+        if records == 0 {
+            return;
+        }
+        self.line.ruled_out(kind, records);
+        self.metrics.ruled_out(kind, records);
+        self.tally.ruled_out(records);
     }
 
     /// The request without the records that the scan rejected. What came compressed is not it.

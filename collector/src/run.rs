@@ -29,6 +29,7 @@ use crate::receive::cors::Cors;
 use crate::receive::guard::Guard;
 use crate::reload::{self, Source, Standing};
 use crate::rounds::Rounds;
+use crate::rules::Rules;
 use crate::spool::{Limits, Recovered, Spool};
 use crate::tally::Tally;
 use crate::{Addresses, BeatTarget, Bound, ReloadError, RunError, SpoolError, driver};
@@ -171,6 +172,9 @@ fn pipeline(
     exporters: Exporters,
     before: Option<&Pipeline>,
 ) -> Pipeline {
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let budget = before.map(|before| &before.budget);
     let budget = budget.filter(|budget| budget.bytes() == config.memory_bytes);
@@ -184,6 +188,7 @@ fn pipeline(
         metrics: Arc::clone(metrics),
         guard,
         cors: Cors::new(config.cors_origins.clone()),
+        rules: Rules::new(&config.drop, &config.resource_attributes),
         big: Semaphore::new(processors),
     }
 }

@@ -89,6 +89,11 @@ impl Tally {
         self.change(|book| book.flow_mut().follow(worst, delivered));
     }
 
+    /// Counts records that arrived and that rules of the configuration dropped.
+    pub(crate) fn ruled_out(&self, records: u64) {
+        self.change(|book| book.flow_mut().dropped_by_rule += records);
+    }
+
     /// Probes reached the far tap.
     pub(crate) fn echo(&self, probes: Vec<Probe>, now: Tick) {
         self.change(|book| book.echo(probes, now));

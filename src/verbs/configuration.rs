@@ -41,6 +41,9 @@ pub fn run(globals: &Globals, command: &ConfigCommand) -> Ending {
     if !loaded.environment_mistakes().is_empty() {
         return Ending::Undecided;
     }
+    for warning in loaded.config.collector.warnings() {
+        eprintln!("warning: {warning}");
+    }
     match (command, globals.output) {
         (ConfigCommand::Check, _) => {
             match &loaded.file {

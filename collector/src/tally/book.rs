@@ -61,7 +61,9 @@ pub(super) struct Flowing {
     received: u64,
     pub(super) forwarded: u64,
     pub(super) refused: u64,
+    /// By the exporters.
     dropped: u64,
+    pub(super) dropped_by_rule: u64,
     queued: u64,
     last_forward: Option<Tick>,
 }
@@ -74,6 +76,7 @@ impl Book {
             forwarded: 0,
             refused: 0,
             dropped: 0,
+            dropped_by_rule: 0,
             queued: 0,
             last_forward: None,
         };
@@ -223,7 +226,8 @@ impl Flowing {
             received: self.received,
             forwarded: self.forwarded,
             refused: self.refused,
-            dropped: self.dropped,
+            dropped: self.dropped + self.dropped_by_rule,
+            dropped_by_rule: self.dropped_by_rule,
             queued: self.queued,
             backend: self.backend,
             last_forward_age_ms: self.last_forward.map(|at| now.since_ms(at)),

@@ -11,6 +11,7 @@ mod profiles;
 mod red;
 mod reload;
 mod rig;
+mod rules;
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 #[path = "../../src/samples.rs"]
 mod samples;

@@ -170,6 +170,10 @@ pub struct Flow {
     pub forwarded: u64,
     pub refused: u64,
     pub dropped: u64,
+    /// Of the dropped ones, those that a rule of the collector's configuration took out: nothing
+    /// is broken, and yet they get through to nobody.
+    #[serde(default)]
+    pub dropped_by_rule: u64,
     /// Records that wait for the backend.
     pub queued: u64,
     /// Whether a backend is configured; without one the far tap is the end of the path.

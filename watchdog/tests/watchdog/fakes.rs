@@ -96,6 +96,7 @@ async fn tally(State(state): State<Arc<Mutex<Carried>>>) -> Result<Json<TallyPag
         forwarded: 0,
         refused: 0,
         dropped: 0,
+        dropped_by_rule: 0,
         queued: 0,
         backend: false,
         last_forward_age_ms: None,

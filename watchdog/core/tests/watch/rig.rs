@@ -128,6 +128,7 @@ impl Rig {
             forwarded: 0,
             refused: 0,
             dropped: 0,
+            dropped_by_rule: 0,
             queued: 0,
             backend: false,
             last_forward_age_ms: None,
