@@ -260,8 +260,10 @@ impl<'a> Splice<'a> {
     }
 }
 
-/// The next field, and its bytes with tag and length.
-fn field<'a>(reader: &mut Reader<'a>) -> Result<Option<(u32, Value<'a>, &'a [u8])>, Malformed> {
+/// A field: its number, its value, and its bytes with tag and length.
+type Field<'a> = (u32, Value<'a>, &'a [u8]);
+
+fn field<'a>(reader: &mut Reader<'a>) -> Result<Option<Field<'a>>, Malformed> {
     let before = reader.rest();
     let Some((number, value)) = reader.next()? else { return Ok(None) };
     Ok(Some((number, value, &before[..before.len() - reader.rest().len()])))
