@@ -41,7 +41,11 @@ fn shown(attribute: &KeyValue) -> Option<String> {
         Value::StringValue(text) => Some(text.clone()),
         Value::BoolValue(value) => Some(value.to_string()),
         Value::IntValue(value) => Some(value.to_string()),
-        _ => None,
+        Value::DoubleValue(_)
+        | Value::ArrayValue(_)
+        | Value::KvlistValue(_)
+        | Value::BytesValue(_)
+        | Value::StringValueStrindex(_) => None,
     }
 }
 

@@ -43,9 +43,10 @@ async fn what_a_rule_drops_is_counted_and_what_it_adds_arrives() {
     let texts: Vec<_> = resource
         .attributes
         .iter()
-        .filter_map(|attribute| match attribute.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) => Some((attribute.key.as_str(), text.as_str())),
-            _ => None,
+        .filter_map(|attribute| {
+            let value = attribute.value.as_ref()?.value.as_ref()?;
+            let Value::StringValue(text) = value else { return None };
+            Some((attribute.key.as_str(), text.as_str()))
         })
         .collect();
     assert_eq!(texts, [("service.name", "shop"), ("deployment.environment.name", "test")]);
