@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::{Notify, watch};
 
+use crate::arrival::Forms;
 use crate::config::{Compression, ExporterConfig, TlsConfig};
 use crate::kind::Kind;
 use crate::line::{Line, Seat, Source};
@@ -40,9 +41,8 @@ pub(crate) use breaker::Doing;
 #[derive(Debug, Default)]
 pub(crate) struct Exporters {
     all: Vec<Seated>,
-    /// Whether any exporter sends plain bytes, or gzip.
-    pub(crate) plain: bool,
-    pub(crate) gzip: bool,
+    /// What forms they send.
+    pub(crate) forms: Forms,
 }
 
 /// An exporter with its seat at the line.
@@ -79,8 +79,7 @@ pub(crate) struct Renewal {
     targets: Vec<(Arc<Target>, Option<Seated>)>,
     /// Those that are configured no more.
     gone: Vec<Seated>,
-    plain: bool,
-    gzip: bool,
+    forms: Forms,
 }
 
 /// Names the exporter of `config` across restarts, and across changes of its settings.
@@ -118,7 +117,12 @@ impl Renewal {
     /// What is wrong with a configuration.
     pub(crate) fn of(configs: &[ExporterConfig], before: &Exporters) -> Result<Self, String> {
         let wants = |compression| configs.iter().any(|config| config.compression == compression);
-        let (plain, gzip) = (wants(Compression::None), wants(Compression::Gzip));
+        let as_received = wants(Compression::AsReceived);
+        let forms = Forms {
+            plain: wants(Compression::None),
+            gzip: wants(Compression::Gzip) || as_received,
+            zstd: wants(Compression::Zstd) || as_received,
+        };
         let mut known = before.all.clone();
         let mut targets = Vec::new();
         for config in configs {
@@ -130,7 +134,7 @@ impl Renewal {
             let seated = known.iter().position(same).map(|at| known.swap_remove(at));
             targets.push((target, seated));
         }
-        Ok(Self { targets, gone: known, plain, gzip })
+        Ok(Self { targets, gone: known, forms })
     }
 
     /// Puts the new settings in force; gives back the pipeline's side and what must be run.
@@ -139,7 +143,7 @@ impl Renewal {
         line: &Arc<Line>,
         metrics: impl Fn(&ExporterConfig) -> Arc<ExporterMetrics>,
     ) -> (Exporters, Vec<Exporter>) {
-        let Self { targets, gone, plain, gzip } = self;
+        let Self { targets, gone, forms } = self;
         let (mut all, mut tasks) = (Vec::new(), Vec::new());
         for (target, seated) in targets {
             if let Some(seated) = seated {
@@ -160,7 +164,7 @@ impl Renewal {
         for seated in gone {
             line.retire(seated.who);
         }
-        (Exporters { all, plain, gzip }, tasks)
+        (Exporters { all, forms }, tasks)
     }
 }
 

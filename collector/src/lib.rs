@@ -30,6 +30,7 @@ mod line;
 mod memory;
 mod metrics;
 mod otlp;
+mod payload;
 mod pipeline;
 mod ports;
 mod receive;

@@ -144,7 +144,12 @@ impl Pipeline {
             self.rules.edit(signal, &content.plain, &self.budget, self.max_request_bytes)?;
         let Some(Edited { bytes: plain, held, dropped }) = edited else { return Ok(None) };
         let Scanned { records, probes, .. } = Scanned::of(signal, &plain)?;
-        Ok(Some(Ruled { content: Content { plain, gzip: None, held }, dropped, records, probes }))
+        Ok(Some(Ruled {
+            content: Content { plain, compressed: None, held },
+            dropped,
+            records,
+            probes,
+        }))
     }
 
     fn ruled_out(&self, kind: Kind, records: u64) {
@@ -161,7 +166,7 @@ impl Pipeline {
         let mut buffer = Buffer::new(&self.budget, self.max_request_bytes)?;
         scan::without_rejected(signal, whole, &mut buffer)?;
         let (plain, held) = buffer.freeze();
-        Ok(Content { plain, gzip: None, held })
+        Ok(Content { plain, compressed: None, held })
     }
 
     /// Keeps a request that is well formed until the exporters have it.
@@ -173,7 +178,7 @@ impl Pipeline {
         probes: Vec<Probe>,
     ) -> Result<(), Refusal> {
         self.line.received(kind, records);
-        let payload = Arc::new(content.keep(self.exporters.plain, self.exporters.gzip));
+        let payload = Arc::new(content.keep(self.exporters.forms));
         let mut joining = Joining { kind, records, payload, probes, ended: None };
         if !self.exporters.is_empty()
             && let Some(spool) = self.line.spool()

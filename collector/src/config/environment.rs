@@ -126,8 +126,10 @@ impl<G: Fn(&str) -> Option<String>> Reading<'_, G> {
             None => Compression::None,
             Some((_, value)) if value == "none" => Compression::None,
             Some((_, value)) if value == "gzip" => Compression::Gzip,
+            Some((_, value)) if value == "zstd" => Compression::Zstd,
             Some((name, value)) => {
-                self.mistakes.push(format!("{name}: `{value}` is not supported; set none or gzip"));
+                self.mistakes
+                    .push(format!("{name}: `{value}` is not supported; set none, gzip or zstd"));
                 Compression::None
             }
         }

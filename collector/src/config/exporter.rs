@@ -190,12 +190,16 @@ pub enum Protocol {
 
 /// How requests to a backend are compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Compression {
     #[default]
     None,
     /// A request that arrived in gzip is forwarded as it came.
     Gzip,
+    /// A request that arrived in zstd is forwarded as it came.
+    Zstd,
+    /// As the client did it, with no work at all, for a backend that knows both.
+    AsReceived,
 }
 
 impl ExporterConfig {

@@ -17,12 +17,12 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::task::{JoinError, spawn_blocking};
 
 use super::attempt::{self, Answer, Failure, Outcome};
+use super::destination::Sealed;
 use super::headers::Headers;
 use super::tls::Connector;
-use crate::arrival::Payload;
+use crate::arrival::Form;
 use crate::config::{Compression, ExporterConfig, Protocol};
 use crate::kind::Kind;
 use crate::receive::paths;
@@ -81,17 +81,18 @@ impl Client {
         })
     }
 
-    /// The bytes of `payload` as this backend wants them.
-    pub(super) async fn body(&self, payload: Arc<Payload>) -> Result<Bytes, JoinError> {
+    /// The form in which this backend wants what came as `came`.
+    pub(super) const fn form(&self, came: Form) -> Form {
         match self.compression {
-            Compression::None => Ok(payload.plain()),
-            Compression::Gzip if payload.is_quick_to_gzip() => Ok(payload.gzip()),
-            Compression::Gzip => spawn_blocking(move || payload.gzip()).await,
+            Compression::None => Form::Plain,
+            Compression::Gzip => Form::Gzip,
+            Compression::Zstd => Form::Zstd,
+            Compression::AsReceived => came,
         }
     }
 
     /// Sends `body` once.
-    pub(super) async fn attempt(&self, kind: Kind, body: Bytes) -> Result<Outcome, Failure> {
+    pub(super) async fn attempt(&self, kind: Kind, body: Sealed) -> Result<Outcome, Failure> {
         let mut request = self.request(kind, body);
         for (name, value) in self.headers.now().await.iter() {
             request.headers_mut().insert(name.clone(), value.clone());
@@ -111,26 +112,27 @@ impl Client {
         }
     }
 
-    fn request(&self, kind: Kind, body: Bytes) -> Request<Chunks> {
-        let gzip = self.compression == Compression::Gzip;
+    fn request(&self, kind: Kind, body: Sealed) -> Request<Chunks> {
+        let Sealed { form, bytes: body } = body;
+        let coding = form.coding();
         let mut request = match self.protocol {
             Protocol::Http => {
                 let mut request = Request::new(Chunks::one(body));
                 *request.uri_mut() = self.uri(paths::http(kind));
                 set(&mut request, CONTENT_TYPE, "application/x-protobuf");
-                if gzip {
-                    set(&mut request, CONTENT_ENCODING, "gzip");
+                if let Some(coding) = coding {
+                    set(&mut request, CONTENT_ENCODING, coding);
                 }
                 request
             }
             Protocol::Grpc => {
-                let mut request = Request::new(Chunks::framed(gzip, body));
+                let mut request = Request::new(Chunks::framed(coding.is_some(), body));
                 *request.uri_mut() = self.uri(paths::grpc(kind));
                 *request.version_mut() = Version::HTTP_2;
                 set(&mut request, CONTENT_TYPE, "application/grpc");
                 set(&mut request, TE, "trailers");
-                if gzip {
-                    set(&mut request, HeaderName::from_static("grpc-encoding"), "gzip");
+                if let Some(coding) = coding {
+                    set(&mut request, HeaderName::from_static("grpc-encoding"), coding);
                 }
                 request
             }

@@ -12,9 +12,16 @@ use super::attempt::{Failure, Outcome};
 use super::client::Client;
 use super::debug::Debugger;
 use super::file::Appender;
-use crate::arrival::Payload;
+use crate::arrival::{Form, Payload};
 use crate::config::{ExporterConfig, ExporterKind};
 use crate::kind::Kind;
+
+/// What is sent, and how it is compressed.
+#[derive(Debug, Clone)]
+pub(super) struct Sealed {
+    pub(super) form: Form,
+    pub(super) bytes: Bytes,
+}
 
 /// A place that takes requests.
 #[derive(Debug)]
@@ -48,29 +55,35 @@ impl Destination {
         matches!(self, Self::Backend(_))
     }
 
-    /// The bytes of `payload` as the place wants them.
-    pub(super) async fn body(&self, payload: Arc<Payload>) -> Result<Bytes, JoinError> {
-        match self {
-            Self::Backend(client) => client.body(payload).await,
-            Self::File(_) | Self::Log(_) => Ok(payload.plain()),
-        }
+    /// What came as `payload`, as the place wants it. Much work is done away from the runtime.
+    pub(super) async fn seal(&self, payload: Arc<Payload>) -> Result<Sealed, JoinError> {
+        let form = match self {
+            Self::Backend(client) => client.form(payload.form()),
+            Self::File(_) | Self::Log(_) => Form::Plain,
+        };
+        let bytes = if payload.is_quick_in(form) {
+            payload.in_form(form)
+        } else {
+            spawn_blocking(move || payload.in_form(form)).await?
+        };
+        Ok(Sealed { form, bytes })
     }
 
     /// Gives it `body` once.
-    pub(super) async fn attempt(&self, kind: Kind, body: Bytes) -> Result<Outcome, Failure> {
+    pub(super) async fn attempt(&self, kind: Kind, body: Sealed) -> Result<Outcome, Failure> {
         let taken = Outcome { rejected: 0, message: String::new() };
         match self {
             Self::Backend(client) => client.attempt(kind, body).await,
             Self::File(file) => {
                 let file = Arc::clone(file);
-                match spawn_blocking(move || file.append(kind, &body)).await {
+                match spawn_blocking(move || file.append(kind, &body.bytes)).await {
                     Ok(Ok(())) => Ok(taken),
                     Ok(Err(why)) => Err(Failure::Later { why, after: None }),
                     Err(_) => Err(Failure::Later { why: "stopping".to_owned(), after: None }),
                 }
             }
             Self::Log(log) => {
-                log.show(kind, &body);
+                log.show(kind, &body.bytes);
                 Ok(taken)
             }
         }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -15,6 +14,7 @@ use watchdog_core::tick::Tick;
 
 use super::attempt::{Failure, Outcome};
 use super::breaker::{Doing, Turn};
+use super::destination::Sealed;
 use super::pause::Pauses;
 use super::{Exporter, Target};
 use crate::driver;
@@ -87,7 +87,7 @@ impl Sender {
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
             let give_up = began.plus_ms(target.config.retry_for_ms);
-            let Ok(body) = target.destination.body(Arc::clone(&payload)).await else {
+            let Ok(body) = target.destination.seal(Arc::clone(&payload)).await else {
                 // Only a blocking thread that the stop ended gives no body.
                 return drop(share);
             };
@@ -112,7 +112,7 @@ impl Sender {
 
     /// Makes attempts until one is answered. As a rule one is under way; while the backend is
     /// silent probes join it, and the first answer decides.
-    async fn send(&self, target: &Target, kind: Kind, body: &Bytes, give_up: Tick) -> End {
+    async fn send(&self, target: &Target, kind: Kind, body: &Sealed, give_up: Tick) -> End {
         let breaker = &target.breaker;
         let mut pauses = Pauses::new();
         let mut attempts = FuturesUnordered::new();
@@ -165,7 +165,7 @@ impl Sender {
         target: &Target,
         turn: Turn,
         kind: Kind,
-        body: &Bytes,
+        body: &Sealed,
     ) -> Result<Outcome, Failure> {
         self.metrics.breaker.is(target.breaker.doing());
         let timeout = Duration::from_millis(target.config.timeout_ms);

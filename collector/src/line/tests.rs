@@ -9,7 +9,7 @@ use watchdog_core::names::Boot;
 use watchdog_core::tally::Signal;
 
 use super::*;
-use crate::arrival::Content;
+use crate::arrival::{Content, Forms};
 use crate::config::{ExporterConfig, Protocol};
 use crate::export::seat;
 use crate::memory::Budget;
@@ -32,7 +32,7 @@ fn seats(count: usize) -> Vec<Seat> {
 fn joining(text: &str) -> Joining {
     let held = Budget::new(1 << 20).take(text.len()).expect("room");
     let plain = bytes::Bytes::copy_from_slice(text.as_bytes());
-    let payload = Arc::new(Content { plain, gzip: None, held }.keep(true, false));
+    let payload = Arc::new(Content { plain, compressed: None, held }.keep(Forms::default()));
     Joining { kind: KIND, records: 3, payload, probes: Vec::new(), ended: None }
 }
 

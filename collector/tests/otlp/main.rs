@@ -1,6 +1,7 @@
 //! The collector over real sockets: OTLP in, backends and the watchdog's poll out.
 
 mod beats;
+mod forms;
 mod forwarding;
 mod grpc;
 mod guard;

@@ -21,6 +21,18 @@ struct Hole {
     is_black: Arc<AtomicBool>,
     /// Bytes that are in a connection when it turns black are lost with it, for good.
     connections: Arc<AtomicUsize>,
+    /// Connections that have turned black.
+    forgotten: Arc<AtomicUsize>,
+}
+
+impl Hole {
+    /// Turns black, and waits until the connection that is there has.
+    async fn turn_black(&self) {
+        self.is_black.store(true, Ordering::Relaxed);
+        while self.forgotten.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 async fn hole(before: SocketAddr, is_black: bool) -> Hole {
@@ -28,11 +40,13 @@ async fn hole(before: SocketAddr, is_black: bool) -> Hole {
     let address = listener.local_addr().expect("bound");
     let is_black = Arc::new(AtomicBool::new(is_black));
     let connections = Arc::new(AtomicUsize::new(0));
+    let forgotten = Arc::new(AtomicUsize::new(0));
     let (black, count) = (Arc::clone(&is_black), Arc::clone(&connections));
+    let lost = Arc::clone(&forgotten);
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::Relaxed);
-            let black = Arc::clone(&black);
+            let (black, lost) = (Arc::clone(&black), Arc::clone(&lost));
             tokio::spawn(async move {
                 if !black.load(Ordering::Relaxed) {
                     let mut server = TcpStream::connect(before).await.expect("a backend");
@@ -45,12 +59,13 @@ async fn hole(before: SocketAddr, is_black: bool) -> Hole {
                     tokio::select! { _ = passing => return, () = turned => {} }
                     // The backend's end stays open too, as behind a firewall that forgot.
                     std::mem::forget(server);
+                    lost.fetch_add(1, Ordering::Relaxed);
                 }
                 let (_client, ()) = (client, std::future::pending::<()>().await);
             });
         }
     });
-    Hole { address, is_black, connections }
+    Hole { address, is_black, connections, forgotten }
 }
 
 fn one() -> Vec<u8> {
@@ -114,7 +129,7 @@ async fn after_a_black_hole_all_is_delivered_soon() {
     let rig = forwarding_to(&ExporterConfig::new(endpoint, Protocol::Http)).await;
     rig.traces(one()).await;
     hidden.got_when(1).await;
-    hole.is_black.store(true, Ordering::Relaxed);
+    hole.turn_black().await;
     for _ in 0..100 {
         assert_eq!(rig.traces(one()).await.status, 200);
     }
@@ -139,7 +154,7 @@ async fn a_peer_that_is_gone_is_noticed_on_a_connection_that_is_shared() {
     rig.traces(one()).await;
     hidden.got_when(1).await;
     // The connection that is in use is forgotten; new ones would work.
-    hole.is_black.store(true, Ordering::Relaxed);
+    hole.turn_black().await;
     rig.traces(one()).await;
     rig.metric_when("holdpoint_collector_failed_attempts_total", |n| n >= 1.0).await;
     hole.is_black.store(false, Ordering::Relaxed);
