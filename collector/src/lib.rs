@@ -71,6 +71,15 @@ pub use config::{
 };
 pub use spool::SpoolError;
 
+/// What the environment variable of this name should hold where the collector starts.
+///
+/// glibc's allocator keeps big pieces that were freed, and more of them the bigger they were; with
+/// several arenas that is a multiple of the memory budget. With fixed thresholds what is bigger
+/// than 1 MiB goes back to the system at once. It is read when a process begins, so whoever starts
+/// the collector sets it.
+pub const GLIBC_TUNABLES: &str = "glibc.malloc.mmap_threshold=1048576:\
+    glibc.malloc.trim_threshold=8388608:glibc.malloc.arena_max=2";
+
 /// Where the watchdog listens for beats; asked again for every beat. `None`: no watchdog is known.
 pub type BeatTarget = Arc<dyn Fn() -> Option<SocketAddr> + Send + Sync>;
 

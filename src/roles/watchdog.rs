@@ -3,6 +3,7 @@
 //! Invariant: under `--supervise` the collector is started with this same executable, data
 //! directory and configuration.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,6 +89,13 @@ fn find_collector(place: Place) -> FindCollector {
     })
 }
 
+/// Keeps the collector's memory near its budget, unless the environment says otherwise.
+fn allocator() -> Option<(OsString, OsString)> {
+    let name = "GLIBC_TUNABLES";
+    let is_set = std::env::var_os(name).is_some();
+    (!is_set).then(|| (name.into(), collector::GLIBC_TUNABLES.into()))
+}
+
 /// The gate that the environment names, else the one of this data directory.
 fn find_gate(place: &Place) -> FindGate {
     let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
@@ -109,6 +117,6 @@ fn supervise(start: &Start) -> Result<Supervise, RoleError> {
     Ok(Supervise {
         program: own_executable()?,
         argv: child_argv("collector", start, &["--lifeline"]),
-        env: Vec::new(),
+        env: allocator().into_iter().collect(),
     })
 }
