@@ -13,8 +13,9 @@ const LINE_COLUMNS_MAX: usize = 100;
 const README_LINES_MAX: usize = 200;
 
 /// What each crate may depend on among our own: shells never know shells, cores know only cores.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("watchdog/core", &[]),
+    ("watchdog/beat", &["watchdog-core"]),
     ("agent-gate/core", &["watchdog-core"]),
     ("collector/door", &[]),
     ("collector", &["watchdog-core", "front-door"]),
@@ -26,8 +27,15 @@ const EDGES: [(&str, &[&str]); 7] = [
     ),
 ];
 
-const OURS: [&str; 6] =
-    ["agent-gate", "agent-gate-core", "collector", "front-door", "watchdog", "watchdog-core"];
+const OURS: [&str; 7] = [
+    "agent-gate",
+    "agent-gate-core",
+    "collector",
+    "front-door",
+    "holdpoint-beat",
+    "watchdog",
+    "watchdog-core",
+];
 
 /// The pure crates may know these and nothing else: no runtime, no I/O, no clock.
 const PURE: [&str; 4] = ["serde", "serde_json", "sha2", "loom"];

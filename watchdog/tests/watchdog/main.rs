@@ -5,6 +5,7 @@
 
 mod attestations;
 mod beats;
+mod clients;
 mod fakes;
 mod flood;
 mod notify;
