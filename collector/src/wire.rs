@@ -230,6 +230,20 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// The content of a length-delimited field that has `N` bytes as a rule. What follows such a
+    /// field is found without waiting for the length to be read.
+    #[inline]
+    pub(crate) fn bytes_of<const N: usize>(&mut self) -> Result<&'a [u8], Malformed> {
+        if let Some((length, rest)) = self.rest.split_first()
+            && usize::from(*length) == N
+            && let Some((taken, rest)) = rest.split_first_chunk::<N>()
+        {
+            self.rest = rest;
+            return Ok(taken);
+        }
+        self.bytes()
+    }
+
     fn skip_group(&mut self, opened: u32, depth: u32) -> Result<(), Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
         loop {

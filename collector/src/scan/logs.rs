@@ -30,8 +30,8 @@ pub(super) fn log_record(bytes: &[u8], counts: &mut Counts) -> Result<(), Malfor
             BODY => values::any_value(reader.bytes()?, DEPTH_MAX).map(drop)?,
             ATTRIBUTE => values::attributes(&mut reader, ATTRIBUTE, DEPTH_MAX)?,
             FLAGS => reader.fixed32().map(drop)?,
-            TRACE_ID => id::<16>(reader.bytes()?).map(drop)?,
-            SPAN_ID => id::<8>(reader.bytes()?).map(drop)?,
+            TRACE_ID => id::<16>(reader.bytes_of::<16>()?).map(drop)?,
+            SPAN_ID => id::<8>(reader.bytes_of::<8>()?).map(drop)?,
             OBSERVED => observed = reader.fixed64()?,
             _ => values::other(&LOG_RECORD, tag, &mut reader, DEPTH_MAX)?,
         }

@@ -34,9 +34,11 @@ pub(super) fn span(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
     let mut reader = Reader::new(bytes);
     while let Some(tag) = reader.tag()? {
         match tag {
-            TRACE_ID => id::<16>(reader.bytes()?).map(drop)?,
-            SPAN_ID => name = id::<8>(reader.bytes()?)?.map_or(0, |id| u64::from_le_bytes(*id)),
-            PARENT_ID => id::<8>(reader.bytes()?).map(drop)?,
+            TRACE_ID => id::<16>(reader.bytes_of::<16>()?).map(drop)?,
+            SPAN_ID => {
+                name = id::<8>(reader.bytes_of::<8>()?)?.map_or(0, |id| u64::from_le_bytes(*id))
+            }
+            PARENT_ID => id::<8>(reader.bytes_of::<8>()?).map(drop)?,
             STATE => {
                 let state = reader.bytes()?;
                 values::text(state)?;
