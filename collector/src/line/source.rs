@@ -110,7 +110,7 @@ impl Source {
     /// Reads more entries of the spool, from `place` on.
     async fn read_back(&mut self, place: Place, before: u64) {
         let last = self.line.spool.as_ref().map_or(place.number, Spool::last_number);
-        if let Some(mut reader) = self.reader.take() {
+        if let Some(reader) = self.reader.take() {
             self.reading = Some(spawn_blocking(move || {
                 let read = reader.read(place, last);
                 (reader, read)

@@ -30,19 +30,18 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct Reader {
     dir: PathBuf,
-    file: Option<(Number, File)>,
 }
 
 impl Reader {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), file: None }
+        Self { dir: dir.to_owned() }
     }
 
     /// Entries from `from` on, some at least if there are any up to the file `last`.
     ///
     /// # Errors
     /// [`SpoolError`] if a file cannot be read.
-    pub(crate) fn read(&mut self, from: Place, last: Number) -> Result<Vec<Stored>, SpoolError> {
+    pub(crate) fn read(&self, from: Place, last: Number) -> Result<Vec<Stored>, SpoolError> {
         let mut at = from;
         loop {
             let (stored, end) = self.chunk(at)?;
@@ -61,29 +60,24 @@ impl Reader {
     }
 
     /// The entries of the next bytes of one file, and where they end.
-    fn chunk(&mut self, from: Place) -> Result<(Vec<Stored>, Place), SpoolError> {
+    fn chunk(&self, from: Place) -> Result<(Vec<Stored>, Place), SpoolError> {
         let path = segment::path(&self.dir, from.number);
         let failed = |error| SpoolError::io("read", &path, error);
-        let file = match &self.file {
-            Some((number, file)) if *number == from.number => file,
-            _ => {
-                let file = match File::open(&path) {
-                    Ok(file) => file,
-                    // All of it was settled.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Ok((Vec::new(), from));
-                    }
-                    Err(error) => return Err(failed(error)),
-                };
-                &self.file.insert((from.number, file)).1
+        // Opened for each read: an open file keeps its room on the disk after it was deleted.
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // All of it was settled.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Vec::new(), from));
             }
+            Err(error) => return Err(failed(error)),
         };
-        let mut bytes = read_at(file, from.at, CHUNK_BYTES).map_err(failed)?;
+        let mut bytes = read_at(&file, from.at, CHUNK_BYTES).map_err(failed)?;
         if let Some(head) = bytes.first_chunk::<HEAD_BYTES>()
             && let Some(length) = record::body_length(head)
             && HEAD_BYTES + length > bytes.len()
         {
-            bytes = read_at(file, from.at, HEAD_BYTES + length).map_err(failed)?;
+            bytes = read_at(&file, from.at, HEAD_BYTES + length).map_err(failed)?;
         }
         Ok(entries(&Bytes::from(bytes), from))
     }

@@ -66,6 +66,8 @@ pub(crate) struct Recovered {
     /// The owners of the entries that are being read.
     current: Vec<Owner>,
     last_seq: Option<u64>,
+    /// Whether something is missing or damaged since the last entry that was read.
+    is_broken: bool,
 }
 
 impl Recovered {
@@ -83,6 +85,7 @@ impl Recovered {
         let numbers = segment::numbers(dir)?;
         let last = numbers.last().copied();
         for number in numbers {
+            recovered.is_broken |= recovered.last_seq.is_some() && number != recovered.next_number;
             recovered.file(dir, number, Some(number) == last)?;
             recovered.next_number = number + 1;
         }
@@ -99,7 +102,10 @@ impl Recovered {
                     last_entry = Some(seq);
                 }
             }
-            Met::Damage(at, bytes) => damages.push((at, bytes)),
+            Met::Damage(at, bytes) => {
+                self.is_broken = true;
+                damages.push((at, bytes));
+            }
             Met::Torn(at) => torn = Some(at),
         });
         let mut length = bytes.len() as u64;
@@ -109,6 +115,7 @@ impl Recovered {
                 cut(dir, number, at)?;
                 length = at;
             } else {
+                self.is_broken = true;
                 damages.push((at, &bytes[usize::try_from(at).expect("it is in memory")..]));
             }
         }
@@ -140,9 +147,12 @@ impl Recovered {
     }
 
     fn entry(&mut self, head: &Head, place: Place, bytes: u64) {
-        // Files at the start are deleted, so only a gap between two entries is a loss.
+        // Files at the start are deleted, and a write that failed used up numbers: only a gap
+        // across damage is a loss.
         let expected = self.last_seq.map_or(head.seq, |last| last + 1);
-        self.damaged_entries += head.seq.saturating_sub(expected);
+        if std::mem::take(&mut self.is_broken) {
+            self.damaged_entries += head.seq.saturating_sub(expected);
+        }
         self.last_seq = Some(head.seq);
         self.next_seq = self.next_seq.max(head.seq + 1);
         let unsettled = Unsettled { kind: head.kind, records: head.records, bytes, place };

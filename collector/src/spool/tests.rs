@@ -38,7 +38,7 @@ fn owed(dir: &Path, owner: Owner) -> Vec<String> {
     let last = recovered.next_number;
     let resume = recovered.resume(owner);
     let Some(mut place) = resume.place else { return Vec::new() };
-    let mut reader = Reader::new(dir);
+    let reader = Reader::new(dir);
     let mut texts = Vec::new();
     loop {
         let stored = reader.read(place, last).expect("readable");

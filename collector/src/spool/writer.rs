@@ -17,17 +17,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::{error, info};
+use tracing::{error, info, warn};
+use watchdog_core::tick::Tick;
 
 use super::record::{self, HEAD_BYTES, Head, Owner};
 use super::segment::{self, Number};
 use super::{Place, Shared, SpoolError};
+use crate::driver;
 
 /// Requests of one group; each takes two of the 1 024 buffers that one write may have.
 const GROUP_MAX: usize = 500;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long settlements gather while no request is written. Losing them costs duplicates only.
-const SETTLE_EVERY: Duration = Duration::from_millis(20);
+const SETTLE_EVERY_MS: u64 = 20;
 
 /// What is called when a request is on disk, or could not be written.
 pub(crate) type Committed = Box<dyn FnOnce(Result<(u64, Place), Arc<SpoolError>>) + Send>;
@@ -104,18 +106,21 @@ impl Writer {
 
     /// Waits for the first order and takes what has gathered beside it.
     fn gather(&mut self, group: &mut Group) {
-        let mut wait = None;
+        let mut until: Option<Tick> = None;
         loop {
-            let order = match wait {
+            let order = match until {
                 None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => self.orders.recv_timeout(wait),
+                Some(until) => {
+                    let left_ms = until.since_ms(driver::now());
+                    self.orders.recv_timeout(Duration::from_millis(left_ms))
+                }
             };
             match order {
                 Ok(order) => group.take(order),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => group.stop = true,
             }
-            if group.stop || group.owners.is_some() {
+            if group.stop || group.owners.is_some() || group.settled.len() >= GROUP_MAX {
                 return;
             }
             if !group.appends.is_empty() {
@@ -126,10 +131,8 @@ impl Writer {
                 }
                 return;
             }
-            wait = Some(SETTLE_EVERY);
-            if group.settled.len() >= GROUP_MAX {
-                return;
-            }
+            // From the first one: a backlog that drains settles without a pause.
+            until.get_or_insert(driver::now().plus_ms(SETTLE_EVERY_MS));
         }
     }
 
@@ -148,7 +151,7 @@ impl Writer {
                     error!(%error, "cannot write the spool; requests are refused until it works");
                 }
                 self.shared.failures.fetch_add(1, Ordering::Relaxed);
-                self.current = None;
+                self.abandon();
                 let error = Arc::new(error);
                 for append in appends {
                     (append.committed)(Err(Arc::clone(&error)));
@@ -213,6 +216,15 @@ impl Writer {
         Ok(places)
     }
 
+    /// Leaves the current file as it was after its last good group. What was written of the failed
+    /// one was promised to nobody, and must not look like damage to the next start.
+    fn abandon(&mut self) {
+        let Some(Current { number, file, length }) = self.current.take() else { return };
+        if let Err(error) = file.set_len(length) {
+            warn!(file = number, %error, "cannot cut off what could not be written whole");
+        }
+    }
+
     /// Begins a new file.
     fn roll(&mut self) -> Result<(), SpoolError> {
         self.current = None;
@@ -244,7 +256,10 @@ impl Writer {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {
-                error!(path = %path.display(), %error, "cannot delete a file of the spool");
+                // A disk that takes no writes either is told already.
+                if !self.shared.failing.load(Ordering::Relaxed) {
+                    error!(path = %path.display(), %error, "cannot delete a file of the spool");
+                }
                 return;
             }
             self.files.remove(&number);
