@@ -7,6 +7,7 @@
 //! Invariant: whatever is taken from the line is counted, as delivered or as dropped for a reason.
 
 mod attempt;
+mod batch;
 mod breaker;
 pub(crate) mod circle;
 mod client;

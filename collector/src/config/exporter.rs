@@ -54,6 +54,13 @@ pub struct ExporterConfig {
     /// The longest rest between two such requests, and so about the longest time that a backend
     /// is back without being noticed.
     pub breaker_rest_ms: u64,
+    /// Smaller requests wait for others and travel with them, up to this size; 0 is never.
+    pub batch_bytes: usize,
+    /// The longest wait.
+    pub batch_ms: u64,
+    /// Whether the backend reads gzip of several members and zstd of several frames, so that
+    /// compressed requests can be put together as they are. Not every backend does.
+    pub batch_compressed: bool,
     /// The file to append to.
     pub path: Option<PathBuf>,
     pub format: FileFormat,
@@ -83,6 +90,9 @@ impl Default for ExporterConfig {
             concurrency: 4,
             breaker_failures: 5,
             breaker_rest_ms: 1_000,
+            batch_bytes: 0,
+            batch_ms: 200,
+            batch_compressed: false,
             path: None,
             format: FileFormat::default(),
             rotate_bytes: 100 * MIB as u64,
@@ -227,6 +237,14 @@ impl ExporterConfig {
             let text = format!("{} is not between 1 and 256", self.concurrency);
             mistakes.push(("exporter.concurrency", text));
         }
+        if self.batch_bytes > max_request_bytes.max(MIB) {
+            let text = format!("{} is more than max_request_bytes", self.batch_bytes);
+            mistakes.push(("exporter.batch_bytes", text));
+        }
+        if !(1..=60_000).contains(&self.batch_ms) {
+            let text = format!("{} is not between 1 and 60000", self.batch_ms);
+            mistakes.push(("exporter.batch_ms", text));
+        }
         if !(10..=600_000).contains(&self.breaker_rest_ms) {
             let text = format!("{} is not between 10 and 600000", self.breaker_rest_ms);
             mistakes.push(("exporter.breaker_rest_ms", text));
@@ -253,6 +271,9 @@ impl ExporterConfig {
             ("exporter.headers", self.headers != unset.headers),
             ("exporter.tls", self.tls != unset.tls),
             ("exporter.timeout_ms", self.timeout_ms != unset.timeout_ms),
+            ("exporter.batch_bytes", self.batch_bytes != unset.batch_bytes),
+            ("exporter.batch_ms", self.batch_ms != unset.batch_ms),
+            ("exporter.batch_compressed", self.batch_compressed),
             ("exporter.concurrency", self.concurrency != unset.concurrency),
         ];
         let of_file = [

@@ -9,12 +9,16 @@ use bytes::Bytes;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::attempt::{Failure, Outcome};
+use super::batch;
 use super::client::Client;
 use super::debug::Debugger;
 use super::file::Appender;
 use crate::arrival::{Form, Payload};
 use crate::config::{ExporterConfig, ExporterKind};
 use crate::kind::Kind;
+
+/// Batches up to this size are put together at once.
+const QUICK_BYTES: usize = 64 * 1_024;
 
 /// What is sent, and how it is compressed.
 #[derive(Debug, Clone)]
@@ -55,17 +59,27 @@ impl Destination {
         matches!(self, Self::Backend(_))
     }
 
-    /// What came as `payload`, as the place wants it. Much work is done away from the runtime.
-    pub(super) async fn seal(&self, payload: Arc<Payload>) -> Result<Sealed, JoinError> {
+    /// What came as `payloads`, as one request as the place wants it. Much work is done away from
+    /// the runtime.
+    pub(super) async fn seal(
+        &self,
+        payloads: Vec<Arc<Payload>>,
+        join_compressed: bool,
+    ) -> Result<Sealed, JoinError> {
+        let came = payloads.first().map_or(Form::Plain, |first| first.form());
+        let is_mixed = payloads.iter().any(|payload| payload.form() != came);
         let form = match self {
-            Self::Backend(client) => client.form(payload.form()),
+            Self::Backend(client) => client.form(if is_mixed { Form::Plain } else { came }),
             Self::File(_) | Self::Log(_) => Form::Plain,
         };
-        let bytes = if payload.is_quick_in(form) {
-            payload.in_form(form)
-        } else {
-            spawn_blocking(move || payload.in_form(form)).await?
+        let bytes = payloads.iter().map(|payload| payload.plain_bytes()).sum::<usize>();
+        let is_quick = payloads.iter().all(|payload| payload.is_quick_in(form))
+            && (payloads.len() == 1 || bytes <= QUICK_BYTES);
+        let make = move || match payloads.as_slice() {
+            [one] => one.in_form(form),
+            many => batch::join(many, form, join_compressed),
         };
+        let bytes = if is_quick { make() } else { spawn_blocking(make).await? };
         Ok(Sealed { form, bytes })
     }
 

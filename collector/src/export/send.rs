@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use watchdog_core::tick::Tick;
 
 use super::attempt::{Failure, Outcome};
+use super::batch::{self, Batches};
 use super::breaker::{Doing, Turn};
 use super::destination::Sealed;
 use super::pause::Pauses;
@@ -41,17 +42,37 @@ impl Exporter {
         let Self { metrics, target, mut queue } = self;
         let sender = Arc::new(Sender { target, metrics });
         let mut sending = FuturesUnordered::new();
+        let mut batches = Batches::default();
         let mut open = true;
-        while open || !sending.is_empty() {
-            let has_room = sending.len() < sender.target.borrow().width();
+        loop {
+            let target = Arc::clone(&sender.target.borrow());
+            let has_room = sending.len() < target.width();
+            let due = if open { batches.due(target.config.batch_ms) } else { Some(Tick(0)) };
+            if has_room
+                && due.is_some_and(|due| due <= driver::now())
+                && let Some(items) = batches.take_oldest()
+            {
+                sending.push(Arc::clone(&sender).deliver(items));
+                continue;
+            }
+            if !open && sending.is_empty() {
+                return;
+            }
+            let wait = due.map_or(u64::MAX, |due| due.since_ms(driver::now()).max(1));
             tokio::select! {
                 () = turns.turn() => {}
                 () = stop.cancelled(), if !queue.is_closed() => queue.close(),
                 Some(()) = sending.next() => {}
                 item = queue.recv(), if open && has_room => match item {
-                    Some(item) => sending.push(Arc::clone(&sender).deliver(item)),
+                    Some(item) => {
+                        for items in batches.put(item, &target.config, driver::now()) {
+                            sending.push(Arc::clone(&sender).deliver(items));
+                        }
+                    }
                     None => open = false,
                 },
+                () = tokio::time::sleep(Duration::from_millis(wait)),
+                    if open && has_room && due.is_some() => {}
             }
         }
     }
@@ -67,7 +88,7 @@ impl Target {
     }
 }
 
-/// How the work for an item ended.
+/// How the work for a request ended.
 #[derive(Debug)]
 enum End {
     Taken(Outcome),
@@ -76,37 +97,50 @@ enum End {
 }
 
 impl Sender {
-    /// Tries until the backend took `item`, refused it for good, or the time is up. New settings
-    /// may be what was missing, so they are tried at once.
+    /// Tries until the backend took `items`, refused them for good, or the time is up. A batch that
+    /// is refused is sent again one by one: one of it may be at fault for all, or it was too big.
     ///
     /// Each share ends in exactly one of `delivered` and `dropped`, or unsaid by the stop.
-    async fn deliver(self: Arc<Self>, item: Item) {
-        let Item { payload, share } = item;
-        let began = driver::now();
+    async fn deliver(self: Arc<Self>, mut items: Vec<Item>) {
+        let give_up_from = driver::now();
+        match self.end_of(&items, give_up_from).await {
+            Some(End::Refused) if items.len() > 1 => {
+                for item in items {
+                    let one = std::slice::from_ref(&item);
+                    match self.end_of(one, give_up_from).await {
+                        Some(end) => settle(vec![item], &end),
+                        None => return,
+                    }
+                }
+            }
+            Some(end) => settle(items, &end),
+            // The stop ended a blocking thread; the shares stay unsaid.
+            None => items.clear(),
+        }
+    }
+
+    /// How it ends with `items`, as one request. New settings may be what was missing, so they are
+    /// tried at once.
+    async fn end_of(&self, items: &[Item], began: Tick) -> Option<End> {
+        let kind = items.first()?.share.kind();
         let mut targets = self.target.clone();
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
             let give_up = began.plus_ms(target.config.retry_for_ms);
-            let Ok(body) = target.destination.seal(Arc::clone(&payload)).await else {
-                // Only a blocking thread that the stop ended gives no body.
-                return drop(share);
-            };
-            let end = tokio::select! {
-                end = self.send(&target, share.kind(), &body, give_up) => end,
-                Ok(()) = targets.changed() => continue,
-            };
-            return match end {
-                End::Taken(Outcome { rejected, message }) => {
-                    if rejected > 0 {
+            let payloads = items.iter().map(|item| Arc::clone(&item.payload)).collect();
+            let join_compressed = target.config.batch_compressed;
+            let body = target.destination.seal(payloads, join_compressed).await.ok()?;
+            tokio::select! {
+                end = self.send(&target, kind, &body, give_up) => {
+                    if let End::Taken(Outcome { rejected: rejected @ 1.., message }) = &end {
                         // Counted as dropped; a line for each would flood the log.
                         let exporter = &target.exporter;
                         debug!(exporter, rejected, message, "partly rejected");
                     }
-                    share.delivered(rejected);
+                    return Some(end);
                 }
-                End::Refused => share.dropped(DropReason::Rejected),
-                End::Expired => share.dropped(DropReason::Expired),
-            };
+                Ok(()) = targets.changed() => {}
+            }
         }
     }
 
@@ -203,6 +237,20 @@ impl Sender {
         }
         self.metrics.breaker.is(target.breaker.doing());
         outcome
+    }
+}
+
+/// Says to all shares how it ended.
+fn settle(items: Vec<Item>, end: &End) {
+    match end {
+        End::Taken(Outcome { rejected, .. }) => {
+            let records: Vec<u64> = items.iter().map(|item| item.share.records()).collect();
+            for (item, lost) in items.into_iter().zip(batch::shared_out(*rejected, &records)) {
+                item.share.delivered(lost);
+            }
+        }
+        End::Refused => items.into_iter().for_each(|it| it.share.dropped(DropReason::Rejected)),
+        End::Expired => items.into_iter().for_each(|it| it.share.dropped(DropReason::Expired)),
     }
 }
 

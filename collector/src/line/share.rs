@@ -74,6 +74,10 @@ impl Share {
         self.owed.kind
     }
 
+    pub(crate) const fn records(&self) -> u64 {
+        self.owed.records
+    }
+
     /// The backend took it, but rejected so many of its records.
     pub(crate) fn delivered(mut self, rejected: u64) {
         let rejected = rejected.min(self.owed.records);

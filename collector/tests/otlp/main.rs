@@ -1,5 +1,6 @@
 //! The collector over real sockets: OTLP in, backends and the watchdog's poll out.
 
+mod batches;
 mod beats;
 mod forms;
 mod forwarding;
