@@ -1,8 +1,7 @@
 //! The admin port: health, metrics, and the tally for the watchdog.
 //!
-//! Invariant: health is derived from progress, never from the process being there. `/healthz` is
-//! good only while the pipeline turns and no exporter has been failing for long; `/readyz` only
-//! while a request would be taken.
+//! Invariant: health is derived from progress ([`crate::health`]), never from the process being
+//! there; `/readyz` is good only while a request would be taken.
 
 mod probe;
 
@@ -17,22 +16,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver;
+use crate::health::Monitor;
 use crate::metrics::Moment;
 use crate::pipeline::Pipeline;
 use crate::red;
 use crate::reload::Standing;
 use crate::rounds::Rounds;
-use crate::spool::Spool;
 
-/// An exporter that has failed for this long makes the collector ill.
-const FAILING_MS_MAX: u64 = 15_000;
-/// Without a complete round for this long the collector hangs.
-const STILL_MS_MAX: u64 = 1_000;
 /// The longest wait of a poll.
 const WAIT_MS_MAX: u64 = 30_000;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,6 +38,7 @@ pub(crate) struct Admin {
     pub(crate) pipeline: watch::Receiver<Arc<Pipeline>>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) rounds: Arc<Rounds>,
+    pub(crate) health: Arc<Monitor>,
     /// The OTLP ports stop taking requests.
     pub(crate) stopping: CancellationToken,
     /// The admin port itself stops.
@@ -70,28 +66,12 @@ pub(crate) fn router(admin: Admin) -> Router {
 }
 
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
-    let now = driver::now();
-    let pipeline = admin.pipeline();
-    let mut troubles: Vec<_> = pipeline
-        .line
-        .seats()
-        .into_iter()
-        .filter_map(|(seat, _)| seat.metrics.health.trouble(now))
-        .filter(|(failing_ms, _)| *failing_ms > FAILING_MS_MAX)
-        .map(|(failing_ms, why)| format!("an exporter has failed for {failing_ms} ms: {why}"))
-        .collect();
-    let still_ms = now.since_ms(admin.rounds.complete_at());
-    if still_ms > STILL_MS_MAX {
-        troubles.push(format!("what carries telemetry has not turned for {still_ms} ms"));
+    let troubles = admin.health.troubles(&admin.pipeline(), &admin.rounds, driver::now());
+    if troubles.is_empty() {
+        return Json(json!({ "status": "ok" })).into_response();
     }
-    let imbalance = pipeline.line.books().1.imbalance();
-    if imbalance > 0 {
-        troubles.push(format!("{imbalance} records are lost or doubled; see /v1/ledger"));
-    }
-    if pipeline.line.spool().is_some_and(Spool::is_failing) {
-        troubles.push("the spool cannot be written".to_owned());
-    }
-    state(troubles, None)
+    let body = json!({ "status": "failing", "reasons": troubles });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 /// What the services send, for a Prometheus that scrapes it.
@@ -114,20 +94,11 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
         };
         troubles.push(what.to_owned());
     }
-    let config = json!(admin.standing.show());
-    state(troubles, Some(config))
-}
-
-fn state(troubles: Vec<String>, config: Option<Value>) -> Response {
-    let status = if troubles.is_empty() { "ok" } else { "failing" };
-    let mut body = json!({ "status": status });
-    if let Some(config) = config {
-        body["config"] = config;
-    }
+    let config = admin.standing.show();
     if troubles.is_empty() {
-        return Json(body).into_response();
+        return Json(json!({ "status": "ok", "config": config })).into_response();
     }
-    body["reasons"] = json!(troubles);
+    let body = json!({ "status": "failing", "reasons": troubles, "config": config });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 

@@ -61,6 +61,9 @@ pub struct Config {
     pub spool_bytes: u64,
     /// How long a stop waits for queued requests to reach their backends.
     pub drain_timeout_ms: u64,
+    /// How long records may wait for a backend, or probes for the far tap, without one getting
+    /// through, until `/healthz` says so.
+    pub stall_ms: u64,
     /// Whether `OTEL_EXPORTER_OTLP_*` say where to forward to, if no exporter is named here.
     pub otel_environment: bool,
     /// What is dropped instead of forwarded, and counted as dropped.
@@ -103,6 +106,7 @@ impl Default for Config {
             acknowledge: Acknowledge::default(),
             spool_bytes: GIB as u64,
             drain_timeout_ms: 5_000,
+            stall_ms: 10_000,
             otel_environment: true,
             drop: Vec::new(),
             resource_attributes: BTreeMap::new(),

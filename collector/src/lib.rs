@@ -23,6 +23,7 @@ mod config;
 mod driver;
 mod export;
 mod gunzip;
+mod health;
 mod json;
 mod kind;
 mod ledger;

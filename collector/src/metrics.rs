@@ -100,6 +100,7 @@ pub(crate) struct Metrics {
     queued_bytes: Family<OfExporter, Gauge>,
     breakers: breaker::Breakers,
     reloads: Family<Reload, Counter>,
+    healthy: Gauge,
     queued_records: Gauge,
     memory_bytes: Gauge,
     spool_bytes: Gauge,
@@ -149,6 +150,7 @@ impl Metrics {
             queued_bytes: Family::default(),
             breakers: breaker::Breakers::default(),
             reloads: Family::default(),
+            healthy: Gauge::default(),
             queued_records: Gauge::default(),
             memory_bytes: Gauge::default(),
             spool_bytes: Gauge::default(),
@@ -207,6 +209,11 @@ impl Metrics {
             self.memory_bytes.clone(),
         );
         registry.register(
+            "healthy",
+            "1 while telemetry gets through, as /healthz says",
+            self.healthy.clone(),
+        );
+        registry.register(
             "config_reloads",
             "Configurations proposed to the running collector",
             self.reloads.clone(),
@@ -254,6 +261,11 @@ impl Metrics {
         self.refused.get_or_create(&Refused { signal, reason: refusal.reason() }).inc();
         // Only what the collector owes its clients is an error of the collector.
         self.work.add([1, u64::from(refusal.http_status().is_server_error())]);
+    }
+
+    /// What /healthz says.
+    pub(crate) fn is_healthy(&self, healthy: bool) {
+        self.healthy.set(i64::from(healthy));
     }
 
     /// A new configuration was proposed.

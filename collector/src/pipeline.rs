@@ -58,6 +58,8 @@ pub(crate) struct Pipeline {
     pub(crate) cors: Cors,
     pub(crate) guard: Guard,
     pub(crate) rules: Rules,
+    /// From the configuration; for health.
+    pub(crate) stall_ms: u64,
     /// Big requests that are worked on at a time: as many as there are processors.
     pub(crate) big: Semaphore,
 }
@@ -113,6 +115,9 @@ impl Pipeline {
                 }
                 let (mut left, mut ruled_out) = (scanned.records, 0);
                 let mut probes = std::mem::take(&mut scanned.probes);
+                if !probes.is_empty() {
+                    self.tally.probe_came(driver::now());
+                }
                 if let Some(ruled) = self.rule(signal, &content)? {
                     came.push(std::mem::replace(&mut content, ruled.content));
                     (left, probes, ruled_out) = (ruled.records, ruled.probes, ruled.dropped);

@@ -15,6 +15,7 @@ use tower::service_fn;
 
 use crate::admin::{self, Admin};
 use crate::config::Config;
+use crate::health::Monitor;
 use crate::pipeline::Pipeline;
 use crate::receive;
 use crate::receive::guard::{Entrance, Guard};
@@ -29,6 +30,7 @@ pub(crate) struct Serving {
     pub(crate) pipeline: watch::Receiver<Arc<Pipeline>>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) rounds: Arc<Rounds>,
+    pub(crate) health: Arc<Monitor>,
     /// The OTLP ports stop taking requests.
     pub(crate) stopping: CancellationToken,
     /// The admin port stops.
@@ -177,9 +179,10 @@ impl Ports {
     }
 
     fn serve_admin(&mut self, listener: TcpListener) {
-        let Serving { pipeline, standing, rounds, stopping, closing: _ } = self.serving.clone();
+        let Serving { pipeline, standing, rounds, health, stopping, closing: _ } =
+            self.serving.clone();
         let close = self.admin.close.clone();
-        let admin = Admin { pipeline, standing, rounds, stopping, closing: close.clone() };
+        let admin = Admin { pipeline, standing, rounds, health, stopping, closing: close.clone() };
         let service = admin::router(admin).into_service();
         let counts = Arc::clone(&self.admin.counts);
         self.admins.spawn(serve_counted(listener, service, Limits::default(), close, counts));

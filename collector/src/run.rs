@@ -15,11 +15,12 @@ use front_door::Counts as DoorCounts;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::beat::{self, Beater};
 use crate::config::{Acknowledge, Config};
 use crate::export::{self, Exporter, Exporters, Renewal};
+use crate::health::{self, Monitor};
 use crate::line::Line;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
@@ -38,7 +39,6 @@ use crate::{Addresses, BeatTarget, Bound, ReloadError, RunError, SpoolError, dri
 const SPOOL_FILE_BYTES: u64 = 16 << 20;
 /// The share of the memory in which spooled requests stay for exporters that keep up.
 const RESIDENT: usize = 4;
-const AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// What runs, and can be changed while it does.
 #[derive(Debug)]
@@ -89,13 +89,15 @@ pub(crate) async fn run(
     let (beats, stop_beats) = beat(beater)?;
     let mut turning = JoinSet::new();
     turning.spawn(beat::turn(rounds.join(), Arc::clone(&tally)));
-    turning.spawn(audit(Arc::clone(&line)));
+    let health = Arc::new(Monitor::default());
+    turning.spawn(health::look(Arc::clone(&health), pipeline.subscribe(), Arc::clone(&rounds)));
 
     let closing = CancellationToken::new();
     let serving = Serving {
         pipeline: pipeline.subscribe(),
         standing: Arc::clone(&standing),
         rounds: Arc::clone(&rounds),
+        health,
         stopping: shutdown.clone(),
         closing: closing.clone(),
     };
@@ -148,21 +150,6 @@ fn open_spool(dir: &Path, config: &Config) -> Result<Option<(Spool, Recovered)>,
     Spool::open(dir, limits, owners).map(Some)
 }
 
-/// Looks every second whether anything was lost or doubled, and says so when that changes.
-async fn audit(line: Arc<Line>) {
-    let mut every = tokio::time::interval(AUDIT_EVERY);
-    let mut known = 0;
-    loop {
-        every.tick().await;
-        let (_, ledger) = line.books();
-        let records = ledger.imbalance();
-        if records != known {
-            error!(records, ?ledger, "the ledger does not balance: records are lost or doubled");
-            known = records;
-        }
-    }
-}
-
 /// The pipeline of `config`, with what it shares with the one `before`.
 fn pipeline(
     config: &Config,
@@ -188,6 +175,7 @@ fn pipeline(
         metrics: Arc::clone(metrics),
         guard,
         cors: Cors::new(config.cors_origins.clone()),
+        stall_ms: config.stall_ms,
         rules: Rules::new(&config.drop, &config.resource_attributes),
         big: Semaphore::new(processors),
     }

@@ -99,6 +99,16 @@ impl Tally {
         self.change(|book| book.echo(probes, now));
     }
 
+    /// Probes came in, and should reach the far tap.
+    pub(crate) fn probe_came(&self, now: Tick) {
+        self.book().probe_came(now);
+    }
+
+    /// For how long probes have come in without one of them reaching the far tap.
+    pub(crate) fn probes_unanswered_ms(&self, now: Tick) -> Option<u64> {
+        self.book().probes_unanswered_ms(now)
+    }
+
     /// Whether there is a backend from now on.
     pub(crate) fn has_backend(&self, backend: bool) {
         self.change(|book| book.flow_mut().backend = backend);

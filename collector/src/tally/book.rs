@@ -18,6 +18,8 @@ use crate::scan::{Found, Identity, Probe, Scanned, Sighting};
 
 /// Echoes that are kept for readers; at two probes a second, minutes of them.
 const ECHOES_MAX: usize = 512;
+/// Without a probe for so long nobody probes.
+const PROBING_MS: u64 = 60_000;
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -31,6 +33,9 @@ pub(super) struct Book {
     key: Vec<u8>,
     streams: Watched,
     echoes: VecDeque<Echo>,
+    last_probe: Option<Tick>,
+    /// The first probe that came after the last one that reached the far tap.
+    unanswered_since: Option<Tick>,
     flow: Flowing,
     rows_refused: u64,
     unnamed_records: u64,
@@ -90,6 +95,8 @@ impl Book {
             key: Vec::new(),
             streams: Watched::default(),
             echoes: VecDeque::new(),
+            last_probe: None,
+            unanswered_since: None,
             flow,
             rows_refused: 0,
             unnamed_records: 0,
@@ -171,8 +178,21 @@ impl Book {
         Ok(at)
     }
 
+    pub(super) fn probe_came(&mut self, now: Tick) {
+        self.last_probe = Some(now);
+        self.unanswered_since.get_or_insert(now);
+    }
+
+    pub(super) fn probes_unanswered_ms(&self, now: Tick) -> Option<u64> {
+        let keep_coming = self.last_probe.is_some_and(|at| now.since_ms(at) < PROBING_MS);
+        self.unanswered_since.filter(|_| keep_coming).map(|at| now.since_ms(at))
+    }
+
     pub(super) fn echo(&mut self, probes: Vec<Probe>, now: Tick) {
         self.cursor += 1;
+        if !probes.is_empty() {
+            self.unanswered_since = None;
+        }
         for probe in probes {
             if self.echoes.len() == ECHOES_MAX {
                 self.echoes.pop_front();

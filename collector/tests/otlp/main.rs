@@ -6,6 +6,7 @@ mod forms;
 mod forwarding;
 mod grpc;
 mod guard;
+mod health;
 mod hostile;
 mod http;
 mod places;

@@ -10,7 +10,7 @@ use prost::Message;
 use crate::rig::{backend, on_free_ports, start};
 
 /// The official example, sent by the service `name`.
-fn spans_of(name: &str) -> Vec<u8> {
+pub fn spans_of(name: &str) -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace.json");
     let text = std::fs::read_to_string(path).expect("a file").replace("my.service", name);
     let request: ExportTraceServiceRequest = serde_json::from_str(&text).expect("OTLP in JSON");
@@ -62,27 +62,6 @@ async fn what_a_rule_drops_is_counted_and_what_it_adds_arrives() {
 
 #[tokio::test]
 async fn a_rule_that_drops_everything_drops_the_probes_too_and_nothing_comes_back() {
-    let probe = |seq: &str| {
-        let text =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace.json"));
-        let text = text.expect("a file").replace("my.service", "holdpoint.probe");
-        let mut request: ExportTraceServiceRequest = serde_json::from_str(&text).expect("OTLP");
-        let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
-        let text = |value: &str| Some(Value::StringValue(value.to_owned()));
-        span.attributes = [
-            ("holdpoint.probe.run", text("r")),
-            ("holdpoint.probe.seq", text(seq)),
-            ("holdpoint.probe.value", text("7")),
-            ("holdpoint.probe.mac", text(&"0".repeat(64))),
-        ]
-        .map(|(key, value)| opentelemetry_proto::tonic::common::v1::KeyValue {
-            key: key.to_owned(),
-            value: Some(opentelemetry_proto::tonic::common::v1::AnyValue { value }),
-            ..Default::default()
-        })
-        .into();
-        request.encode_to_vec()
-    };
     let config = on_free_ports();
     let rig = start(config.clone()).await;
     assert_eq!(rig.traces(probe("1")).await.status, 200);
@@ -92,4 +71,27 @@ async fn a_rule_that_drops_everything_drops_the_probes_too_and_nothing_comes_bac
     let page = rig.page_when(|page| page.flow.dropped_by_rule > 0).await;
     assert_eq!(page.echoes.len(), 1);
     rig.stop().await;
+}
+
+/// A probe as the watchdog sends it, with a seal that only it could check.
+pub fn probe(seq: &str) -> Vec<u8> {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace.json"));
+    let text = text.expect("a file").replace("my.service", "holdpoint.probe");
+    let mut request: ExportTraceServiceRequest = serde_json::from_str(&text).expect("OTLP");
+    let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+    let text = |value: &str| Some(Value::StringValue(value.to_owned()));
+    span.attributes = [
+        ("holdpoint.probe.run", text("r")),
+        ("holdpoint.probe.seq", text(seq)),
+        ("holdpoint.probe.value", text("7")),
+        ("holdpoint.probe.mac", text(&"0".repeat(64))),
+    ]
+    .map(|(key, value)| opentelemetry_proto::tonic::common::v1::KeyValue {
+        key: key.to_owned(),
+        value: Some(opentelemetry_proto::tonic::common::v1::AnyValue { value }),
+        ..Default::default()
+    })
+    .into();
+    request.encode_to_vec()
 }
