@@ -3,7 +3,7 @@
 //! | condition | fails when |
 //! |---|---|
 //! | `pipeline` | what carries telemetry has not turned for a second |
-//! | `exporter` | records wait for a backend, or were dropped, and none was delivered for `stall_ms` |
+//! | `exporter` | records wait or were dropped, and none was delivered for `stall_ms` |
 //! | `line` | the next request would be refused: the queue or the spool is full |
 //! | `spool` | the spool cannot be written |
 //! | `ledger` | records are lost or doubled |
