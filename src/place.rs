@@ -6,12 +6,14 @@
 //!   run/ROLE.lock           held while the role runs               (lock.rs)
 //!   keys/, keys/beats/      Ed25519 seeds and MAC keys, mode 0600  (secret.rs)
 //!   tokens/ROLE.token       bearer tokens, mode 0600               (secret.rs)
+//!   services.json           what the watchdog has seen of services (memory.rs)
 //!   gate.db, spool/, captures/
 //! ```
 //!
 //! Invariant: this module alone knows these paths; the roles get values and closures.
 
 mod lock;
+mod memory;
 mod run_file;
 mod secret;
 

@@ -89,3 +89,22 @@ fn a_file_in_place_of_the_directory_is_a_clear_error() {
     assert!(matches!(error, PlaceError::NotADirectory { .. }), "{error}");
     assert!(error.to_string().contains("--data-dir"));
 }
+
+#[test]
+fn what_is_known_of_services_is_kept_and_a_damaged_file_is_put_aside() {
+    let (dir, place) = place();
+    assert_eq!(place.recall_services().unwrap(), Vec::new());
+    let known = vec![watchdog_core::watch::Remembered {
+        service: "shop/checkout".parse().unwrap(),
+        environment: "test".parse().unwrap(),
+        expect: [watchdog_core::tally::Signal::Traces].into(),
+    }];
+    place.keep_services(&known).unwrap();
+    assert_eq!(place.recall_services().unwrap(), known);
+
+    let path = place.root().join("services.json");
+    std::fs::write(&path, "{").unwrap();
+    assert_eq!(place.recall_services().unwrap(), Vec::new());
+    assert!(!path.exists() && place.root().join("services.json.damaged").exists());
+    drop(dir);
+}

@@ -54,7 +54,7 @@ async fn serve(
 
 fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, RoleError> {
     let place = &start.place;
-    let keys = place.clone();
+    let (keys, memory) = (place.clone(), place.clone());
     Ok(Wiring {
         name: args.name.name.clone(),
         boot,
@@ -63,6 +63,8 @@ fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, Role
         beat_key: Arc::new(move |service| keys.beat_key(service)),
         collector: find_collector(place.clone()),
         gate: find_gate(place),
+        recalled: place.recall_services()?,
+        keep: Arc::new(move |services| memory.keep_services(services).map_err(|e| e.to_string())),
         service_manager: service_manager(&start.loaded.config.watchdog),
         supervise: args.supervise.then(|| supervise(start)).transpose()?,
     })

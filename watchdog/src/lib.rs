@@ -20,6 +20,7 @@ mod driver;
 mod inbox;
 mod kick;
 mod listen;
+mod memory;
 mod metrics;
 mod probes;
 mod publish;
@@ -35,4 +36,6 @@ pub use config::{Config, ServiceConfig};
 pub use driver::{Clock, SystemClock};
 pub use listen::mac::{canonical as canonical_datagram, sign as sign_beat};
 pub use run::RunError;
-pub use wiring::{BeatKeys, CollectorPlace, FindCollector, FindGate, GatePlace, Supervise, Wiring};
+pub use wiring::{
+    BeatKeys, CollectorPlace, FindCollector, FindGate, GatePlace, Keep, Supervise, Wiring,
+};

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use watchdog_core::admission::Bounds;
 use watchdog_core::names::Service;
-use watchdog_core::watch::{COLLECTOR_SERVICE, Watch};
+use watchdog_core::watch::{COLLECTOR_SERVICE, Remembered, Watch};
 
 use crate::attest::Attester;
 use crate::config::{Config, ServiceConfig};
@@ -31,6 +31,7 @@ use crate::kick::Kicks;
 use crate::listen::http::Shared;
 use crate::listen::reception::{Parts, Reception};
 use crate::listen::{self, Ears};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::probes::{Ledger, Prober};
 use crate::publish::{self, Publisher, Reader};
@@ -88,6 +89,15 @@ struct Common {
     stop: CancellationToken,
 }
 
+/// What the verdict loop speaks to.
+struct Outlets {
+    publisher: Publisher,
+    kicks: Kicks,
+    orders: mpsc::Sender<Conviction>,
+    probes: watch::Sender<bool>,
+    memory: watch::Sender<Vec<Remembered>>,
+}
+
 /// The channels between the verdict loop and the supervisor.
 struct Channels {
     orders: mpsc::Receiver<Conviction>,
@@ -126,10 +136,14 @@ impl Running {
             Ends { inbox: Arc::clone(&common.inbox), _stop: common.stop.clone().drop_guard() };
 
         let beats = common.hear(ears, &services, held.clone())?;
-        let verdicts = common.judge(&services, publisher, kicks, order, held.clone(), prove)?;
+        let (memory, remembered) = watch::channel(common.wiring.recalled.clone());
+        let outlets = Outlets { publisher, kicks, orders: order, probes: prove, memory };
+        let verdicts = common.judge(&services, outlets, held.clone())?;
         let mut tasks = JoinSet::new();
         common.spawn_senders(&mut tasks, attest, held);
         common.spawn_dead_man(&mut tasks, probes.clone());
+        let keep = Arc::clone(&common.wiring.keep);
+        tasks.spawn(memory::run(keep, remembered, common.stop.clone()));
         let drain = CancellationToken::new();
         let channels = Channels { orders, attested, probes, custody };
         let supervisor = common.supervise(channels, &drain);
@@ -203,15 +217,14 @@ impl Common {
     fn judge(
         &self,
         services: &[ServiceConfig],
-        publisher: Publisher,
-        kicks: Kicks,
-        orders: mpsc::Sender<Conviction>,
+        outlets: Outlets,
         custody: watch::Receiver<Custody>,
-        probes: watch::Sender<bool>,
     ) -> Result<JoinHandle<()>, RunError> {
         let now = self.clock.now();
         let expected = services.iter().map(ServiceConfig::expected).collect();
-        let watch = Watch::new(self.config.watch(), expected, now);
+        let mut watch = Watch::new(self.config.watch(), expected, now);
+        watch.recall(self.wiring.recalled.clone(), now);
+        let Outlets { publisher, kicks, orders, probes, memory } = outlets;
         let around = Surroundings {
             publisher,
             reader: self.reader.clone(),
@@ -222,6 +235,7 @@ impl Common {
             custody,
             probes,
             kicks,
+            memory,
         };
         let turns = Turns::new(watch, around, now);
         driver::start(turns, Arc::clone(&self.inbox), Arc::clone(&self.clock))

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::Stage;
-use watchdog_core::watch::{Effect, Event, Watch};
+use watchdog_core::watch::{Effect, Event, Remembered, Watch};
 
 use crate::inbox::Delivery;
 use crate::kick::Kicks;
@@ -53,6 +53,8 @@ pub struct Surroundings {
     pub probes: watch::Sender<bool>,
     /// Who is told that the loop turns.
     pub kicks: Kicks,
+    /// What the next watchdog must know.
+    pub memory: watch::Sender<Vec<Remembered>>,
 }
 
 /// The state of the loop between two turns.
@@ -119,6 +121,15 @@ impl Turns {
         self.sleep(now)
     }
 
+    fn remember(&self) {
+        let remembered = self.watch.remembered();
+        self.around.memory.send_if_modified(|before| {
+            let grown = *before != remembered;
+            *before = remembered;
+            grown
+        });
+    }
+
     /// A planned end of the loop.
     pub fn end(&mut self) {
         self.around.kicks.end();
@@ -163,6 +174,7 @@ impl Turns {
         let old = self.measured.is_none_or(|at| now.since_ms(at) >= LIVENESS_MS);
         let liveness = if old {
             self.measured = Some(now);
+            self.remember();
             Arc::new(self.watch.liveness(self.judged))
         } else {
             Arc::clone(&before.liveness)

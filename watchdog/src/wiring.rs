@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use watchdog_core::names::{Boot, Service};
+use watchdog_core::watch::Remembered;
 
 /// Finds the HMAC key of a service, if it has one.
 pub type BeatKeys = Arc<dyn Fn(&Service) -> Option<Vec<u8>> + Send + Sync>;
@@ -17,6 +18,9 @@ pub type BeatKeys = Arc<dyn Fn(&Service) -> Option<Vec<u8>> + Send + Sync>;
 pub type FindCollector = Arc<dyn Fn() -> Option<CollectorPlace> + Send + Sync>;
 /// Finds the gate, if one is known.
 pub type FindGate = Arc<dyn Fn() -> Option<GatePlace> + Send + Sync>;
+
+/// Keeps what is remembered of services, so that it survives this process.
+pub type Keep = Arc<dyn Fn(&[Remembered]) -> Result<(), String> + Send + Sync>;
 
 /// Everything the watchdog takes from outside at its start.
 #[derive(Clone)]
@@ -33,6 +37,10 @@ pub struct Wiring {
     pub gate: FindGate,
     /// The socket of the service manager that started this watchdog, if one did.
     pub service_manager: Option<PathBuf>,
+    /// What an earlier watchdog remembered of services.
+    pub recalled: Vec<Remembered>,
+    /// Keeps what the next one must know.
+    pub keep: Keep,
     /// How to start the collector; `None` if it is not ours to start.
     pub supervise: Option<Supervise>,
 }

@@ -36,6 +36,7 @@ mod event;
 mod evidence;
 mod instance;
 mod mass;
+mod memory;
 mod pace;
 mod probes;
 mod promise;
@@ -50,6 +51,7 @@ mod wire;
 pub use collector::CollectorView;
 pub use config::{COLLECTOR_SERVICE, ExpectedService, WatchConfig};
 pub use event::{Conviction, Effect, Event, Reason};
+pub use memory::Remembered;
 pub use promise::Liveness;
 pub use quality::Achieved;
 

@@ -44,6 +44,7 @@ impl Rig {
             custody: held,
             probes,
             kicks: Kicks::default(),
+            memory: watch::channel(Vec::new()).0,
         };
         let turns = Turns::new(Watch::new(config, Vec::new(), now), around, now);
         let mut rig = Self { turns, reader, metrics, orders, now, wall_ahead_ms: 7, seq: 0 };

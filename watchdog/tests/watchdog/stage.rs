@@ -50,6 +50,8 @@ pub fn wiring() -> Wiring {
         collector: Arc::new(|| None),
         gate: Arc::new(|| None),
         service_manager: None,
+        recalled: Vec::new(),
+        keep: Arc::new(|_| Ok(())),
         supervise: None,
     }
 }

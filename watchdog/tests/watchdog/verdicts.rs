@@ -233,3 +233,24 @@ async fn wait(stage: &Stage, what: &str, holds: impl Fn(&Value) -> bool) -> Valu
         .await;
     found
 }
+
+#[tokio::test]
+async fn a_service_that_was_live_is_kept_and_known_after_a_restart() {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&kept);
+    let collector = Arc::new(FakeCollector::start("1700000000000-b").await);
+    let keep: watchdog::Keep = Arc::new(move |services| {
+        *sink.lock().expect("no test panicked") = services.to_vec();
+        Ok(())
+    });
+    let stage = Stage::start(config(), Vec::new(), Wiring { keep, ..watching(&collector) }).await;
+    let _shop = Shop::open(stage.address, Arc::clone(&collector));
+    let known = || kept.lock().expect("no test panicked").clone();
+    stage.until("it is kept", async |_| known().iter().any(|r| !r.expect.is_empty())).await;
+    stage.stop().await.expect("a planned stop is no failure");
+
+    let again = Wiring { recalled: known(), ..wiring() };
+    let stage = Stage::start(config(), Vec::new(), again).await;
+    let found = wait(&stage, "it is known", |v| v["verdict"] == "unknown").await;
+    assert_eq!(found["signals"]["traces"]["state"], "never", "{found}");
+}

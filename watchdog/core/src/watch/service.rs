@@ -63,6 +63,8 @@ pub(super) struct ServiceWatch {
     /// When the only process was last replaced: its debts went with it.
     pub restarted: Option<Tick>,
     pub first_live: Option<Tick>,
+    /// An earlier watch has seen it live.
+    pub recalled: bool,
     pub quality: Quality,
     pub opinion: Opinion,
     pub since: Tick,
@@ -105,6 +107,7 @@ impl ServiceWatch {
             last_work: None,
             restarted: None,
             first_live: None,
+            recalled: false,
             quality: Quality::default(),
             opinion,
             since: now,

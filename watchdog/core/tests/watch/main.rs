@@ -1,6 +1,7 @@
 //! Stories about the watch as a whole, told to it millisecond by millisecond.
 
 mod healthy;
+mod memory;
 mod path;
 mod rig;
 mod stories;
