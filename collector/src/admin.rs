@@ -107,10 +107,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     for (seat, bytes) in pipeline.line.seats() {
         seat.metrics.set_queued_bytes(bytes);
     }
-    let spool = pipeline
-        .line
-        .spool()
-        .map_or([0; 3], |spool| [spool.used_bytes(), spool.limit_bytes(), spool.failures()]);
+    let spool = pipeline.line.spool().map_or([0; 4], |spool| {
+        let (used, limit) = (spool.used_bytes(), spool.limit_bytes());
+        [used, limit, spool.failures(), spool.damaged_bytes()]
+    });
     let moment = Moment {
         tally: pipeline.tally.size(),
         memory_bytes: pipeline.budget.held_bytes(),

@@ -106,6 +106,7 @@ pub(crate) struct Metrics {
     spool_bytes: Gauge,
     spool_bytes_max: Gauge,
     spool_failures: Gauge,
+    spool_damaged: Gauge,
     imbalance: Gauge,
     rows: Gauge,
     rows_refused: Gauge,
@@ -121,8 +122,8 @@ pub(crate) struct Moment {
     pub(crate) tally: Size,
     pub(crate) memory_bytes: usize,
     pub(crate) imbalance: u64,
-    /// Bytes of the spool, bytes that it may have, and writes that failed.
-    pub(crate) spool: [u64; 3],
+    /// Bytes of the spool, bytes that it may have, writes that failed, and damaged bytes.
+    pub(crate) spool: [u64; 4],
 }
 
 impl Metrics {
@@ -156,6 +157,7 @@ impl Metrics {
             spool_bytes: Gauge::default(),
             spool_bytes_max: Gauge::default(),
             spool_failures: Gauge::default(),
+            spool_damaged: Gauge::default(),
             imbalance: Gauge::default(),
             rows: Gauge::default(),
             rows_refused: Gauge::default(),
@@ -173,6 +175,25 @@ impl Metrics {
         metrics.register(&mut registry);
         registry.register_collector(Box::new(Doors(doors)));
         Self { registry, ..metrics }
+    }
+
+    fn register_spool(&self, registry: &mut Registry) {
+        registry.register("spool_bytes", "Bytes of the spool on disk", self.spool_bytes.clone());
+        registry.register(
+            "spool_limit_bytes",
+            "Bytes that the spool may have; 0 if there is none",
+            self.spool_bytes_max.clone(),
+        );
+        registry.register(
+            "spool_write_failures",
+            "Groups of requests that could not be written to the spool",
+            self.spool_failures.clone(),
+        );
+        registry.register(
+            "spool_damaged_bytes",
+            "Bytes of the spool that the start found damaged and put aside",
+            self.spool_damaged.clone(),
+        );
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -218,17 +239,7 @@ impl Metrics {
             "Configurations proposed to the running collector",
             self.reloads.clone(),
         );
-        registry.register("spool_bytes", "Bytes of the spool on disk", self.spool_bytes.clone());
-        registry.register(
-            "spool_limit_bytes",
-            "Bytes that the spool may have; 0 if there is none",
-            self.spool_bytes_max.clone(),
-        );
-        registry.register(
-            "spool_write_failures",
-            "Groups of requests that could not be written to the spool",
-            self.spool_failures.clone(),
-        );
+        self.register_spool(registry);
         registry.register(
             "ledger_imbalance_records",
             "Records by which what came in differs from what became of it; always 0",
@@ -311,10 +322,11 @@ impl Metrics {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.queued_records.set(gauge(moment.tally.queued_records));
         self.memory_bytes.set(gauge(moment.memory_bytes as u64));
-        let [bytes, bytes_max, failures] = moment.spool;
+        let [bytes, bytes_max, failures, damaged] = moment.spool;
         self.spool_bytes.set(gauge(bytes));
         self.spool_bytes_max.set(gauge(bytes_max));
         self.spool_failures.set(gauge(failures));
+        self.spool_damaged.set(gauge(damaged));
         self.imbalance.set(gauge(moment.imbalance));
         self.rows.set(gauge(moment.tally.rows as u64));
         self.rows_refused.set(gauge(moment.tally.rows_refused));

@@ -90,6 +90,8 @@ pub(crate) struct Limits {
 pub(crate) struct Spool {
     dir: PathBuf,
     limit: u64,
+    /// Bytes that the start found damaged.
+    damaged_bytes: u64,
     owners: Mutex<Vec<Owner>>,
     shared: Arc<Shared>,
     orders: Sender<Order>,
@@ -139,7 +141,8 @@ impl Spool {
         let thread =
             thread.map_err(|error| SpoolError::io("start the thread that writes", dir, error))?;
         let (dir, limit, owners) = (dir.to_owned(), limits.bytes, Mutex::new(owners));
-        let spool = Self { dir, limit, owners, shared, orders, thread: Some(thread) };
+        let (damaged_bytes, thread) = (recovered.damaged_bytes, Some(thread));
+        let spool = Self { dir, limit, damaged_bytes, owners, shared, orders, thread };
         Ok((spool, recovered))
     }
 
@@ -187,6 +190,10 @@ impl Spool {
 
     pub(crate) fn used_bytes(&self) -> u64 {
         self.shared.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn damaged_bytes(&self) -> u64 {
+        self.damaged_bytes
     }
 
     pub(crate) const fn limit_bytes(&self) -> u64 {

@@ -120,10 +120,15 @@ impl Recovered {
             }
         }
         for (at, bytes) in damages {
-            let aside = segment::quarantine(dir, number, at, bytes)?;
             self.damaged_bytes += bytes.len() as u64;
-            warn!(file = number, at, bytes = bytes.len(), aside = %aside.display(),
-                "a part of the spool is damaged; what follows it is delivered");
+            match segment::quarantine(dir, number, at, bytes) {
+                Ok(aside) => warn!(file = number, at, bytes = bytes.len(),
+                    aside = %aside.display(),
+                    "a part of the spool is damaged; what follows it is delivered"),
+                // No room to put it aside is no reason to keep back what is good.
+                Err(error) => warn!(file = number, at, bytes = bytes.len(), %error,
+                    "a part of the spool is damaged; what follows it is delivered"),
+            }
         }
         self.files.push((number, length, last_entry));
         Ok(())

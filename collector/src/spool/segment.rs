@@ -5,8 +5,9 @@
 //!
 //! Invariant: a file of a newer version is never read as if it were of this one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::SpoolError;
@@ -17,6 +18,8 @@ const MARK: [u8; 8] = *b"HPSPOOL\n";
 const VERSION: u32 = 1;
 pub(super) const MARK_BYTES: usize = 12;
 const SUFFIX: &str = ".spool";
+/// Requests hold what users do.
+const OWNER_ALONE: u32 = 0o600;
 
 /// The number of a file.
 pub(super) type Number = u64;
@@ -48,7 +51,8 @@ pub(super) fn create(
 ) -> Result<(File, u64), SpoolError> {
     let path = path(dir, number);
     let make = || -> io::Result<(File, u64)> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(OWNER_ALONE).open(&path)?;
         let mut first = MARK.to_vec();
         first.extend_from_slice(&VERSION.to_le_bytes());
         first.extend_from_slice(&record::owners(owners));
@@ -131,7 +135,12 @@ pub(super) fn quarantine(
 ) -> Result<PathBuf, SpoolError> {
     let aside = dir.join("quarantine");
     let path = aside.join(format!("{number:012}-{at}.damaged"));
-    let write = || fs::create_dir_all(&aside).and_then(|()| fs::write(&path, bytes));
+    let write = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&aside)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(OWNER_ALONE);
+        options.open(&path)?.write_all(bytes)
+    };
     write().map_err(|error| SpoolError::io("put damaged bytes aside in", &path, error))?;
     Ok(path)
 }

@@ -1,6 +1,7 @@
 //! The spool on a real disk: what is written is found again, whatever happened to the files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -156,7 +157,10 @@ fn any_changed_bit_is_found_and_everything_around_it_is_delivered() {
         assert_eq!(owed(dir.path(), A), left, "byte {at}");
     }
     let aside = fs::read_dir(dir.path().join("quarantine")).expect("a quarantine");
-    assert_eq!(aside.count(), 2, "one file for each place that was damaged");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let modes: Vec<_> = aside.map(|entry| mode(&entry.expect("listed").path())).collect();
+    assert_eq!(modes, [0o600; 2], "one file for each place that was damaged, for its owner alone");
+    assert_eq!(mode(&file), 0o600);
 }
 
 #[test]
