@@ -117,7 +117,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         imbalance: pipeline.line.books().1.imbalance(),
         spool,
     };
-    match pipeline.metrics.page(moment) {
+    match pipeline.metrics.page(moment, &pipeline.line) {
         Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "cannot write the page", ""),
     }

@@ -33,10 +33,34 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What carried it; the value of the label `transport` in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Grpc,
+    Http,
+}
+
+impl Transport {
+    pub(crate) const ALL: [Self; 2] = [Self::Grpc, Self::Http];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        self.pick("grpc", "http")
+    }
+
+    /// The one of both that is for this transport.
+    pub(crate) const fn pick<T: Copy>(self, grpc: T, http: T) -> T {
+        match self {
+            Self::Grpc => grpc,
+            Self::Http => http,
+        }
+    }
+}
+
 /// An export request whose body has been read.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) kind: Kind,
+    pub(crate) transport: Transport,
     pub(crate) format: Format,
     pub(crate) encoding: Encoding,
     pub(crate) body: Bytes,
@@ -69,7 +93,7 @@ impl Arrival {
 
     /// Decompresses and, if it is JSON, transcodes.
     pub(crate) fn open(self, budget: &Budget, max: usize) -> Result<Content, Refusal> {
-        let Self { kind, format, encoding, body, mut held } = self;
+        let Self { kind, transport: _, format, encoding, body, mut held } = self;
         let (plain, compressed) = match encoding {
             Encoding::Identity => (body, None),
             Encoding::Gzip => {

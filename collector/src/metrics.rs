@@ -5,13 +5,14 @@
 
 mod breaker;
 mod health;
+mod peers;
 
 use std::fmt::Error;
 use std::sync::Arc;
 
 use front_door::Counts as DoorCounts;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -19,10 +20,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use watchdog_core::tally::{Counts, Signal};
+use watchdog_core::tick::Tick;
 
+use crate::arrival::Transport;
 use crate::config::ExporterConfig;
+use crate::driver;
 use crate::kind::Kind;
 use crate::line::DropReason;
+use crate::line::Line;
 use crate::refusal::Refusal;
 use crate::reload::Outcome;
 use crate::tally::Size;
@@ -101,6 +106,8 @@ pub(crate) struct Metrics {
     breakers: breaker::Breakers,
     reloads: Family<Reload, Counter>,
     healthy: Gauge,
+    by_transport: peers::Received,
+    started: Tick,
     queued_records: Gauge,
     memory_bytes: Gauge,
     spool_bytes: Gauge,
@@ -152,6 +159,8 @@ impl Metrics {
             breakers: breaker::Breakers::default(),
             reloads: Family::default(),
             healthy: Gauge::default(),
+            by_transport: peers::Received::default(),
+            started: driver::now(),
             queued_records: Gauge::default(),
             memory_bytes: Gauge::default(),
             spool_bytes: Gauge::default(),
@@ -259,7 +268,8 @@ impl Metrics {
     }
 
     /// A request was taken.
-    pub(crate) fn received(&self, kind: Kind, records: u64, bytes: usize) {
+    pub(crate) fn received(&self, kind: Kind, by: Transport, records: u64, bytes: usize) {
+        self.by_transport.accepted(by, kind, records);
         self.requests.of(kind).inc();
         self.records.of(kind).inc_by(records);
         self.bytes.of(kind).inc_by(bytes as u64);
@@ -272,6 +282,11 @@ impl Metrics {
         self.refused.get_or_create(&Refused { signal, reason: refusal.reason() }).inc();
         // Only what the collector owes its clients is an error of the collector.
         self.work.add([1, u64::from(refusal.http_status().is_server_error())]);
+    }
+
+    /// Well-formed records had no place.
+    pub(crate) fn refused_records(&self, by: Transport, kind: Kind, records: u64) {
+        self.by_transport.refused(by, kind, records);
     }
 
     /// What /healthz says.
@@ -318,7 +333,7 @@ impl Metrics {
     }
 
     /// The page, in OpenMetrics.
-    pub(crate) fn page(&self, moment: Moment) -> Result<String, Error> {
+    pub(crate) fn page(&self, moment: Moment, line: &Line) -> Result<String, Error> {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.queued_records.set(gauge(moment.tally.queued_records));
         self.memory_bytes.set(gauge(moment.memory_bytes as u64));
@@ -332,7 +347,9 @@ impl Metrics {
         self.rows_refused.set(gauge(moment.tally.rows_refused));
         self.unnamed_records.set(gauge(moment.tally.unnamed_records));
         let mut page = String::new();
-        encode(&mut page, &self.registry)?;
+        encode_registry(&mut page, &self.registry)?;
+        page += &self.by_transport.page(line, driver::now().since_ms(self.started))?;
+        encode_eof(&mut page)?;
         Ok(page)
     }
 }

@@ -99,7 +99,7 @@ impl Pipeline {
     }
 
     async fn pass(&self, arrival: Arrival) -> Result<Taken, Refusal> {
-        let kind = arrival.kind;
+        let (kind, transport) = (arrival.kind, arrival.transport);
         let body_bytes = arrival.body.len();
         let mut content = arrival.open(&self.budget, self.max_request_bytes)?;
         let mut rejected = 0;
@@ -125,7 +125,10 @@ impl Pipeline {
                 // What rules have emptied goes nowhere.
                 if left > 0 || ruled_out == 0 {
                     let kept = self.keep(content, kind, left, probes).await;
-                    kept.inspect_err(|_| self.tally.refused(scanned.records))?;
+                    kept.inspect_err(|_| {
+                        self.tally.refused(scanned.records);
+                        self.metrics.refused_records(transport, kind, scanned.records);
+                    })?;
                 }
                 self.ruled_out(kind, ruled_out);
                 self.tally.add(&scanned, driver::now());
@@ -137,7 +140,7 @@ impl Pipeline {
                 records
             }
         };
-        self.metrics.received(kind, records, body_bytes);
+        self.metrics.received(kind, transport, records, body_bytes);
         // What came is paid for until nothing reads it any more.
         drop((whole, came));
         Ok(Taken { rejected })

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use watchdog_core::tally::Signal;
 
 use super::{Admin, error};
-use crate::arrival::{Arrival, Encoding, Format};
+use crate::arrival::{Arrival, Encoding, Format, Transport};
 use crate::kind::Kind;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
@@ -41,5 +41,8 @@ async fn carry(pipeline: &Arc<Pipeline>, body: Bytes) -> Result<(), Refusal> {
     let held = pipeline.budget.take(body.len())?;
     let (kind, format) = (Kind::Tallied(Signal::Traces), Format::Protobuf);
     let encoding = Encoding::Identity;
-    pipeline.carry(Arrival { kind, format, encoding, body, held }).await.map(drop)
+    pipeline
+        .carry(Arrival { kind, transport: Transport::Http, format, encoding, body, held })
+        .await
+        .map(drop)
 }

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 
 use super::guard::Entrance;
 use super::{Reply, accepted, body, paths, status};
-use crate::arrival::{Arrival, Encoding, Format};
+use crate::arrival::{Arrival, Encoding, Format, Transport};
 use crate::kind::Kind;
 use crate::pipeline::{Pipeline, Taken};
 use crate::refusal::Refusal;
@@ -69,7 +69,16 @@ async fn take(
         (true, Encoding::Identity) => return Err(Refusal::NoGrpcEncoding),
         (true, Encoding::Gzip | Encoding::Deflate | Encoding::Zstd) => declared,
     };
-    pipeline.carry(Arrival { kind, format: Format::Protobuf, encoding, body, held }).await
+    pipeline
+        .carry(Arrival {
+            kind,
+            transport: Transport::Grpc,
+            format: Format::Protobuf,
+            encoding,
+            body,
+            held,
+        })
+        .await
 }
 
 fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

@@ -16,7 +16,7 @@ use hyper::body::{Body, Incoming};
 
 use super::guard::Entrance;
 use super::{Reply, accepted, body, cors, paths, status};
-use crate::arrival::{Arrival, Encoding, Format};
+use crate::arrival::{Arrival, Encoding, Format, Transport};
 use crate::kind::Kind;
 use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
@@ -79,7 +79,9 @@ async fn take(
     let encoding = encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
     let (body, held) = body::read(request.body_mut(), &pipeline.budget, max).await?;
-    let taken = pipeline.carry(Arrival { kind, format, encoding, body, held }).await?;
+    let taken = pipeline
+        .carry(Arrival { kind, transport: Transport::Http, format, encoding, body, held })
+        .await?;
     Ok(match format {
         Format::Protobuf => accepted::protobuf(taken),
         Format::Json => accepted::json(kind, taken),

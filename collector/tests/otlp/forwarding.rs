@@ -291,3 +291,28 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     assert_eq!(rig.metric("holdpoint_collector_failed_attempts_total").await, Some(1.0));
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn boards_of_other_collectors_find_their_names() {
+    let backend = backend(Vec::new()).await;
+    let rig = forwarding_to(&ExporterConfig::new(backend.endpoint(), Protocol::Http)).await;
+    assert_eq!(rig.traces(crate::rules::spans_of("shop")).await.status, 200);
+    rig.page_when(|page| page.flow.forwarded == 1).await;
+    let exporter = format!("{{exporter=\"{}\"}}", backend.endpoint());
+    for (name, value) in [
+        (r#"otelcol_receiver_accepted_spans{receiver="otlp",transport="http"}"#.to_owned(), 1.0),
+        (r#"otelcol_receiver_accepted_spans{receiver="otlp",transport="grpc"}"#.to_owned(), 0.0),
+        (r#"otelcol_receiver_refused_log_records{receiver="otlp",transport="http"}"#.into(), 0.0),
+        (format!("otelcol_exporter_sent_spans{exporter}"), 1.0),
+        (format!("otelcol_exporter_send_failed_metric_points{exporter}"), 0.0),
+        (format!("otelcol_exporter_queue_size{exporter}"), 0.0),
+    ] {
+        assert_eq!(rig.metric(&name).await, Some(value), "{name}");
+    }
+    assert!(rig.metric("otelcol_process_memory_rss").await > Some(1e6));
+    assert!(rig.metric("otelcol_process_cpu_seconds").await.is_some());
+    let page = rig.admin("/metrics").await;
+    let text = std::str::from_utf8(&page.body).expect("text");
+    assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1);
+    rig.stop().await;
+}
