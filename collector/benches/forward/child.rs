@@ -1,4 +1,5 @@
-//! Processes that are measured: this binary again, as the bare server or as the collector.
+//! Processes that are measured: this binary again, as the bare server or as the collector; and a
+//! peer, which somebody else has started.
 //!
 //! Invariant: a child ends with its parent, whatever ends that: it stops when its stdin does.
 
@@ -8,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use collector::{Config, ExporterConfig, Protocol};
+use collector::{Compression, Config, ExporterConfig, Protocol};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -22,49 +23,82 @@ const COLLECTOR: &str = "as-collector";
 const TICK: Duration = Duration::from_millis(10);
 
 /// A server in a process of its own.
-pub struct Child {
-    process: std::process::Child,
-    pub address: SocketAddr,
+pub struct Server {
+    pub name: &'static str,
+    pid: u32,
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+    /// Unset for a peer, which is not ours to end.
+    process: Option<std::process::Child>,
 }
 
-impl Child {
+impl Server {
     pub fn bare() -> Self {
-        Self::start(&[BARE])
+        Self::start("bare hyper", &[BARE])
     }
 
-    pub fn collector(backend: SocketAddr) -> Self {
-        Self::start(&[COLLECTOR, &format!("http://{backend}")])
+    /// A collector that forwards to `backend` in `protocol`, `none` or `gzip` compressed.
+    pub fn collector(backend: SocketAddr, protocol: &str, compression: &str) -> Self {
+        Self::start("collector", &[COLLECTOR, &format!("http://{backend}"), protocol, compression])
     }
 
-    fn start(arguments: &[&str]) -> Self {
+    /// `HTTP,GRPC,PID` of a server that forwards to the backend of this run.
+    pub fn peer(text: &str) -> Option<Self> {
+        let [http, grpc, pid] = *text.split(',').collect::<Vec<_>>() else { return None };
+        let (http, grpc) = (http.parse().ok()?, grpc.parse().ok()?);
+        Some(Self { name: "peer", pid: pid.parse().ok()?, http, grpc, process: None })
+    }
+
+    fn start(name: &'static str, arguments: &[&str]) -> Self {
         let mut process = Command::new(std::env::current_exe().expect("a path"))
             .args(arguments)
+            .env("GLIBC_TUNABLES", collector::GLIBC_TUNABLES)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("this binary runs again");
         let mut line = String::new();
         let stdout = process.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the child tells its address");
-        Self { process, address: line.trim().parse().expect("an address") }
+        BufReader::new(stdout).read_line(&mut line).expect("the child tells its addresses");
+        let (http, grpc) = line.trim().split_once(' ').expect("two addresses");
+        let (http, grpc) = (http.parse().expect("one"), grpc.parse().expect("another"));
+        Self { name, pid: process.id(), http, grpc, process: Some(process) }
     }
 
     /// Processor time of all its threads, in user mode and in the kernel, those that ended too.
     pub fn cpu(&self) -> Duration {
-        let path = format!("/proc/{}/stat", self.process.id());
-        let stat = std::fs::read_to_string(path).expect("the child runs");
+        let path = format!("/proc/{}/stat", self.pid);
+        let stat = std::fs::read_to_string(path).expect("the process runs");
         // The name, in parentheses, may hold blanks; utime and stime are fields 14 and 15.
         let (_, fields) = stat.rsplit_once(')').expect("proc(5)");
         let ticks = fields.split_whitespace().skip(11).take(2);
         ticks.map(|field| TICK * field.parse::<u32>().expect("proc(5)")).sum()
     }
+
+    /// MiB that are resident now, and the most that ever were since [`Self::forget_peak`].
+    pub fn resident_mib(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.expect("the process runs");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5)");
+            line.trim().trim_end_matches(" kB").parse::<f64>().expect("proc(5)") / 1_024.0
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// Begins the peak of the resident memory anew: proc(5), `clear_refs`.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid), "5").expect("it is our process");
+    }
 }
 
-impl Drop for Child {
+impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing to end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Some(process) = &mut self.process {
+            // It may have ended by itself, and then there is nothing to end.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
@@ -77,7 +111,9 @@ pub fn runtime() -> Runtime {
 pub fn serve(arguments: &[String]) -> bool {
     match arguments {
         [role] if role == BARE => runtime().block_on(serve_bare()),
-        [role, backend] if role == COLLECTOR => runtime().block_on(serve_collector(backend)),
+        [role, backend, protocol, compression] if role == COLLECTOR => {
+            runtime().block_on(serve_collector(backend, protocol, compression));
+        }
         _ => return false,
     }
     true
@@ -85,28 +121,34 @@ pub fn serve(arguments: &[String]) -> bool {
 
 async fn serve_bare() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    announce(listener.local_addr().expect("it is bound"));
+    let address = listener.local_addr().expect("it is bound");
+    announce(address, address);
     bare::serve(listener, Arc::default()).await;
 }
 
-async fn serve_collector(backend: &str) {
+async fn serve_collector(backend: &str, protocol: &str, compression: &str) {
     let free = "127.0.0.1:0".parse().expect("an address");
-    let exporters = vec![ExporterConfig::new(backend, Protocol::Http)];
+    let protocol = if protocol == "grpc" { Protocol::Grpc } else { Protocol::Http };
+    let mut exporter = ExporterConfig::new(backend, protocol);
+    if compression == "gzip" {
+        exporter.compression = Compression::Gzip;
+    }
     let listen = Config {
         grpc_listen: free,
         http_listen: free,
         admin_listen: free,
-        exporters,
+        exporters: vec![exporter],
         ..Config::default()
     };
     let boot = Boot::new("1700000000000-bench").expect("a name");
     let bound = collector::bind(listen, boot).await.expect("free ports");
-    announce(bound.addresses().http);
+    let at = bound.addresses();
+    announce(at.http, at.grpc);
     bound.run(Arc::new(|| None), CancellationToken::new()).await.expect("it runs");
 }
 
-fn announce(address: SocketAddr) {
-    println!("{address}");
+fn announce(http: SocketAddr, grpc: SocketAddr) {
+    println!("{http} {grpc}");
     std::thread::spawn(|| {
         // The parent writes nothing; what ends the read is the end of the parent.
         let _ = std::io::stdin().read(&mut [0]);
