@@ -8,7 +8,7 @@
 //!
 //! | argument | |
 //! |---|---|
-//! | `--only PART` | `http`, `grpc`, `gzip`, `idle`, `latency` or `overload`; several may be given |
+//! | `--only PART` | `http`, `grpc`, `gzip`, `idle`, `latency` or `overload`, more than once |
 //! | `--seconds N` | length of a round (2); of the rest 5 times it, of the overload 10 times |
 //! | `--backend ADDR` | where this process is the backend, for a peer to forward to |
 //! | `--peer HTTP,GRPC,PID` | another OTLP collector that forwards there, measured as ours is |
