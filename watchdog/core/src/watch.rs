@@ -45,6 +45,7 @@ mod revisions;
 mod rows;
 mod service;
 mod share;
+mod standing;
 mod stream;
 mod wire;
 

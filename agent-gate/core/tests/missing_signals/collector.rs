@@ -141,6 +141,7 @@ impl Collector {
             forwarded: self.forwarded,
             refused: 0,
             dropped: self.dropped,
+            dropped_by_rule: 0,
             queued: self.received - self.forwarded - self.dropped,
             backend: true,
             last_forward_age_ms: self.forwarded_at.map(|at| now - at),

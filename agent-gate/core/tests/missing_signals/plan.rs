@@ -99,13 +99,8 @@ impl Plan {
     /// Why this trial is known to be waved through, if it is. Each is a gap to be closed.
     pub fn known_gap(&self) -> Option<&'static str> {
         let fault = self.fault?;
-        let is_alone = self.topology == Topology::Alone;
-        if matches!(fault, Fault::NotANumber | Fault::FrozenCounters) && !is_alone {
-            return Some("metrics are judged over all instances of a service together");
-        }
-        let by_counts = [Fault::Halved, Fault::ConstantZero, Fault::StaleLast, Fault::ZeroTraffic];
-        if by_counts.contains(&fault) && !is_alone {
-            return Some("the share of two instances is not learnt when exports are rare");
+        if fault == Fault::Halved && self.topology == Topology::Candidate {
+            return Some("half of one instance is a quarter of two, too near to chance");
         }
         if fault == Fault::Halved && self.export_ms >= 2_000 {
             return Some("with rare exports a loss of half takes longer to tell from chance");

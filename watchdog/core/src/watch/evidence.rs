@@ -7,6 +7,7 @@
 //! and no verdict is drawn before each has spoken or had it.
 
 use crate::judge::{Beats, Counts, Evidence, Observer, Path, Probes, Telemetry, Values};
+use crate::tally::Signal;
 use crate::tick::Tick;
 use crate::verdict::BeatState;
 use crate::watch::WatchConfig;
@@ -35,7 +36,7 @@ impl ServiceWatch {
         let moment = self.moment(world);
         let readings = self.readings(&moment);
         let telemetry = self.telemetry(readings, world, &moment);
-        let standing = self.streams.iter().any(|stream| stream.expected && stream.is_standing());
+        let standing = self.is_standing(world);
         Evidence {
             observer: self.observer(world),
             beats: self.beats(world),
@@ -45,6 +46,16 @@ impl ServiceWatch {
             probes: world.probe_state,
             path: self.path(world),
         }
+    }
+
+    /// Whether the metrics of the service, or of one of its instances, stand still.
+    fn is_standing(&self, world: &World<'_>) -> bool {
+        let mut streams = self.streams.iter().filter(|stream| stream.expected);
+        streams.any(|stream| {
+            let is_of_metrics = stream.signal == Signal::Metrics;
+            let mut fresh = self.fresh(world).filter(|_| is_of_metrics);
+            stream.is_standing() || fresh.any(|instance| stream.is_standing_in(&instance.standing))
+        })
     }
 
     pub fn state_of(&self, instance: &InstanceWatch, world: &World<'_>) -> BeatState {

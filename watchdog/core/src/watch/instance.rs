@@ -10,6 +10,7 @@ use crate::tick::Tick;
 use crate::verdict::BeatState;
 use crate::watch::debt::Debt;
 use crate::watch::quality::Passage;
+use crate::watch::standing::Standing;
 
 /// Beats that are on their way for longer are rare: this is for one host or one cluster.
 const TRANSIT_MS: u64 = 50;
@@ -70,6 +71,8 @@ pub(super) struct InstanceWatch {
     pub debts: [Debt; 3],
     /// Last arrivals under this instance's own name, by signal.
     pub arrivals: [Option<Tick>; 3],
+    /// Whether the values of its own metrics stand still.
+    pub standing: Standing,
 }
 
 impl InstanceWatch {
@@ -90,6 +93,7 @@ impl InstanceWatch {
             growths: [0; 3],
             debts: [Debt::NONE; 3],
             arrivals: [None; 3],
+            standing: Standing::NEW,
         }
     }
 
@@ -138,6 +142,7 @@ impl InstanceWatch {
             for (debt, last) in self.debts.iter_mut().zip(self.arrivals) {
                 debt.add(work, last, blind_until);
             }
+            self.standing.work(work, blind_until);
         }
         Heard::SameBoot { work, passage }
     }

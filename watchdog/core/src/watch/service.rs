@@ -249,12 +249,14 @@ impl ServiceWatch {
         lesson: Lesson,
         slack_ms: u64,
     ) {
+        let instance = row.instance.as_ref().and_then(|i| self.instances.get_mut(i));
         let stream = &mut self.streams[index];
+        let changed = grown.changes > 0;
         if page.is_base {
             stream.recall(grown.at);
         } else if grown.arrivals > 0 {
-            let changed = grown.changes > 0;
-            let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms };
+            let owed = instance.as_ref().map(|instance| instance.debts[index]);
+            let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms, owed };
             if stream.arrive(arrival, lesson, slack_ms) {
                 // What was lost in the silence was judged as silence; it is not counted again.
                 self.share.reopen();
@@ -262,9 +264,12 @@ impl ServiceWatch {
         } else {
             return;
         }
-        if let Some(instance) = row.instance.as_ref().and_then(|i| self.instances.get_mut(i)) {
+        if let Some(instance) = instance {
             instance.arrivals[index] = instance.arrivals[index].max(Some(grown.at));
             instance.debts[index].answer(grown.at);
+            if grown.signal == Signal::Metrics && !page.is_base {
+                instance.standing.arrive(grown.at, changed, slack_ms);
+            }
         }
     }
 
@@ -283,6 +288,7 @@ impl ServiceWatch {
         for instance in self.instances.values_mut() {
             instance.beats = 0;
             instance.debts = [super::debt::Debt::NONE; 3];
+            instance.standing.forgive();
         }
         self.streams.iter_mut().for_each(Stream::forgive);
         self.share.reopen();

@@ -14,9 +14,8 @@ use crate::tick::Tick;
 use crate::watch::debt::Debt;
 use crate::watch::instance::Work;
 use crate::watch::pace::{Pace, Sample};
+use crate::watch::standing::Standing;
 
-/// Metrics that stood still in so many arrivals after work are frozen.
-const STANDING_ARRIVALS: u32 = 2;
 /// Metrics that changed so often in the first live dwell are expected to move with work.
 const CHANGES_MIN: u32 = 2;
 
@@ -67,13 +66,9 @@ pub(super) struct Stream {
     pub debt: Debt,
     /// Silence once found stays until something arrives, even if the beats stop meanwhile.
     silent: bool,
-    changes: u32,
-    last_change: Option<Tick>,
     changes_expected: bool,
-    /// Work since the values last changed.
-    standing: Debt,
-    /// Arrivals after that work in which no value changed.
-    standing_arrivals: u32,
+    /// Whether the values of all instances together stand still.
+    standing: Standing,
 }
 
 /// Arrivals of one tally row since the page before.
@@ -83,6 +78,8 @@ pub(super) struct Arrival {
     pub changed: bool,
     /// Gap to the row's arrival before, if it is known.
     pub gap_ms: Option<u64>,
+    /// What the instance it came from owed before it; `None` if it named none that beats.
+    pub owed: Option<Debt>,
 }
 
 /// What may be learnt from an arrival.
@@ -106,19 +103,18 @@ impl Stream {
             expected,
             debt: Debt::NONE,
             silent: false,
-            changes: 0,
-            last_change: None,
             changes_expected: false,
-            standing: Debt::NONE,
-            standing_arrivals: 0,
+            standing: Standing::NEW,
         }
     }
 
     /// Something arrived. Says whether this ended a silence.
     pub fn arrive(&mut self, arrival: Arrival, lesson: Lesson, slack_ms: u64) -> bool {
         let was_silent = self.silent;
-        let Arrival { at, changed, gap_ms } = arrival;
-        if let Some(sample) = gap_ms.and_then(|gap_ms| self.sample(at, gap_ms, lesson)) {
+        let Arrival { at, changed, gap_ms, owed } = arrival;
+        // Arrivals of other instances answer what the service owes, and not what this one does.
+        let owed = owed.unwrap_or(self.debt);
+        if let Some(sample) = gap_ms.and_then(|gap_ms| self.sample(at, gap_ms, &owed, lesson)) {
             self.pace.note(sample);
         }
         if self.last_arrival.is_none_or(|last| at > last) {
@@ -126,14 +122,7 @@ impl Stream {
             self.debt.answer(at);
             self.silent = false;
         }
-        if changed {
-            self.changes = self.changes.saturating_add(1);
-            self.last_change = self.last_change.max(Some(at));
-            self.standing.answer(at);
-            self.standing_arrivals = 0;
-        } else if self.standing.since().is_some_and(|since| at > since.plus_ms(slack_ms)) {
-            self.standing_arrivals = self.standing_arrivals.saturating_add(1);
-        }
+        self.standing.arrive(at, changed, slack_ms);
         was_silent && !self.silent
     }
 
@@ -146,7 +135,7 @@ impl Stream {
     }
 
     /// What the gap before the arrival at `at` says of the exporter's period; `None` if nothing.
-    fn sample(&self, at: Tick, gap_ms: u64, lesson: Lesson) -> Option<Sample> {
+    fn sample(&self, at: Tick, gap_ms: u64, owed: &Debt, lesson: Lesson) -> Option<Sample> {
         match (lesson, self.signal) {
             (Lesson::Skip, _) => None,
             // Metrics come with or without work.
@@ -157,10 +146,10 @@ impl Stream {
                 let before = at.minus_ms(gap_ms);
                 // Within one beat interval nobody can say more, and nobody needs to.
                 let is_short = gap_ms <= contract_ms;
-                if is_short || self.debt.is_unbroken(before, at, 2 * contract_ms) {
+                if is_short || owed.is_unbroken(before, at, 2 * contract_ms) {
                     return Some(Sample::Period(gap_ms));
                 }
-                self.debt.since().map(|since| Sample::Wait(at.since_ms(since)))
+                owed.since().map(|since| Sample::Wait(at.since_ms(since)))
             }
         }
     }
@@ -169,21 +158,20 @@ impl Stream {
     pub fn work(&mut self, work: Work, blind_until: Tick) {
         self.debt.add(work, self.last_arrival, blind_until);
         if matches!(self.signal, Signal::Metrics) {
-            self.standing.add(work, self.last_change, blind_until);
+            self.standing.work(work, blind_until);
         }
     }
 
     /// Forgives what is owed: the watch was blind, or the process that owed it is gone.
     pub fn forgive(&mut self) {
         self.debt = Debt::NONE;
-        self.standing = Debt::NONE;
-        self.standing_arrivals = 0;
+        self.standing.forgive();
         self.silent = false;
     }
 
     /// The first live dwell ends: what moved in it is expected to move.
     pub const fn hold_changes(&mut self) {
-        self.changes_expected = self.changes >= CHANGES_MIN;
+        self.changes_expected = self.standing.changes >= CHANGES_MIN;
     }
 
     pub fn period_ms(&self, contract_ms: u64) -> u64 {
@@ -192,7 +180,12 @@ impl Stream {
 
     /// Whether values stand still while work moves.
     pub const fn is_standing(&self) -> bool {
-        self.changes_expected && self.standing_arrivals >= STANDING_ARRIVALS
+        self.is_standing_in(&self.standing)
+    }
+
+    /// The same of one instance, by the habit of its service.
+    pub const fn is_standing_in(&self, standing: &Standing) -> bool {
+        self.changes_expected && standing.is_found()
     }
 
     /// Silence that is found at `moment` is kept until the next arrival.
