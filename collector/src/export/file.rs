@@ -14,6 +14,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -113,7 +114,9 @@ fn numbered(path: &Path, n: u32) -> PathBuf {
 /// Opens the file at its end. A line that a crash or a full disk left without its end is ended, so
 /// that the next one is whole.
 fn open(path: &Path, format: FileFormat) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut options = OpenOptions::new();
+    // Telemetry may hold what not everybody on the machine should read.
+    let mut file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut size = file.metadata()?.len();
     if format == FileFormat::Json && size > 0 {
         let mut last = [0];
