@@ -10,6 +10,7 @@ mod fakes;
 mod flood;
 mod notify;
 mod stage;
+mod stops;
 mod supervision;
 mod verdicts;
 mod watched;
