@@ -87,6 +87,23 @@ fn the_official_examples_come_through() {
     }
 }
 
+#[test]
+fn the_official_examples_scan_with_all_their_records() {
+    for (signal, json, records) in [
+        (Signal::Traces, include_str!("../../tests/data/trace.json"), 1),
+        (Signal::Metrics, include_str!("../../tests/data/metrics.json"), 4),
+        (Signal::Logs, include_str!("../../tests/data/logs.json"), 1),
+        (Signal::Logs, include_str!("../../tests/data/events.json"), 1),
+    ] {
+        let bytes = protobuf(signal, json).expect("transcodes");
+        let scanned = crate::scan::Scanned::of(signal, &bytes).expect("well formed");
+        assert_eq!((scanned.records, scanned.rejected), (records, 0), "{signal:?}");
+        let mut names = Vec::new();
+        scanned.each(|found| names.push(found.identity.name));
+        assert_eq!(names, [Some("my.service")]);
+    }
+}
+
 /// The span that has `fields`.
 fn span(fields: &str) -> Result<Span, Refusal> {
     let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{fields}}}]}}]}}]}}"#);
