@@ -102,11 +102,11 @@ fn what_was_acknowledged_survives_power_cuts() {
             // was answered meanwhile shows nothing.
             let before = load.answers().acknowledged.len();
             filesystem.cut();
-            doubtful.extend_from_slice(&load.answers().acknowledged[before..]);
             let refused = load.answers().refused.len();
             wait("without a disk every request is refused", Duration::from_secs(20), || {
                 (load.answers().refused.len() > refused + 10).then_some(())
             });
+            doubtful.extend_from_slice(&load.answers().acknowledged[before..]);
         }
         load.aim(None);
         collector.kill();
