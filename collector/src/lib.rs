@@ -50,7 +50,7 @@ mod unzstd;
 mod wire;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use std::error::Error;
@@ -71,6 +71,7 @@ pub use config::{
     FileFormat, FileSource, FromEnvironment, HeaderSource, Protocol, TlsConfig, exporters_of,
 };
 pub use spool::SpoolError;
+use spool::{Recovered, Spool};
 
 /// What the environment variable of this name should hold where the collector starts.
 ///
@@ -101,6 +102,8 @@ pub enum StartError {
     Config { key: &'static str, text: String },
     #[error("start collector")]
     Bind(#[source] std::io::Error),
+    #[error("start collector: open the spool: {0}")]
+    Spool(#[source] SpoolError),
 }
 
 /// Why a running collector ended other than by `shutdown`.
@@ -110,8 +113,6 @@ pub enum RunError {
     BeatThread(#[source] std::io::Error),
     #[error("run collector: set up the exporters: {0}")]
     Exporters(String),
-    #[error("run collector: open the spool: {0}")]
-    Spool(#[from] SpoolError),
 }
 
 /// Why a new configuration does not come up.
@@ -132,7 +133,7 @@ pub struct Bound {
     boot: Boot,
     guard: Guard,
     listeners: Listeners,
-    spool: Option<PathBuf>,
+    spool: Option<(Spool, Recovered)>,
 }
 
 #[derive(Debug)]
@@ -179,10 +180,12 @@ impl Bound {
 
     /// Keeps requests in `dir` if the configuration says that they are spooled; without it they
     /// are kept in memory.
-    #[must_use]
-    pub fn spooling_in(mut self, dir: PathBuf) -> Self {
-        self.spool = Some(dir);
-        self
+    ///
+    /// # Errors
+    /// [`StartError::Spool`] if it cannot be written, or an earlier run's cannot be read.
+    pub fn spooling_in(mut self, dir: &Path) -> Result<Self, StartError> {
+        self.spool = run::open_spool(dir, &self.config).map_err(StartError::Spool)?;
+        Ok(self)
     }
 
     /// Serves until `shutdown`, then drains the exporters' queues.

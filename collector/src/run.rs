@@ -71,7 +71,6 @@ pub(crate) async fn run(
     let tally = Arc::new(Tally::new(boot.clone(), config.tally_rows_max, backend));
     let renewal = Renewal::of(&config.exporters, &Exporters::default());
     let renewal = renewal.map_err(RunError::Exporters)?;
-    let spool = spool.map(|dir| open_spool(&dir, &config)).transpose()?.flatten();
     let line = Line::new(spool, config.memory_bytes / RESIDENT, Arc::clone(&tally));
     let (exporters, tasks) = renewal.take_effect(&line, |config| metrics.exporter(config));
     line.begun();
@@ -140,7 +139,10 @@ fn beat(beater: Beater) -> Result<(JoinHandle<()>, mpsc::Sender<()>), RunError> 
 }
 
 /// The spool of `config` in `dir`, if requests are to be kept in one.
-fn open_spool(dir: &Path, config: &Config) -> Result<Option<(Spool, Recovered)>, SpoolError> {
+pub(crate) fn open_spool(
+    dir: &Path,
+    config: &Config,
+) -> Result<Option<(Spool, Recovered)>, SpoolError> {
     match config.acknowledge {
         Acknowledge::Spooled => {}
         Acknowledge::Delivered | Acknowledge::Queued => return Ok(None),

@@ -48,7 +48,8 @@ async fn serve(
     let bound = collector::bind(config, boot.clone())
         .await
         .map_err(|error| RoleError::Start(error.into()))?
-        .spooling_in(place.spool());
+        .spooling_in(&place.spool())
+        .map_err(|error| RoleError::Start(error.into()))?;
     let at = bound.addresses();
     let (pid, start_ticks) = (std::process::id(), own_start_ticks());
     let collector::Addresses { grpc, http, admin, probe } = at;
