@@ -165,7 +165,10 @@ pub struct NameArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct CollectorArgs {
+    #[command(subcommand)]
+    pub verb: Option<CollectorVerb>,
     #[command(flatten)]
     pub lifeline: LifelineArgs,
     /// Where OTLP over gRPC is taken
@@ -177,6 +180,25 @@ pub struct CollectorArgs {
     /// Where the tally and the metrics are read
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum CollectorVerb {
+    /// Show what passes through the running collector, a record a line
+    Tap(TapArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TapArgs {
+    /// Only this service, as `name` or `namespace/name`
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Only this signal
+    #[arg(long, value_parser = ["traces", "metrics", "logs"])]
+    pub signal: Option<String>,
+    /// Records after which it ends
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -25,14 +25,15 @@ fn main() -> ExitCode {
     match command {
         Command::Up(args) => up::up(&globals, &args),
         Command::Sidecar(args) => up::sidecar(&globals, &args),
-        Command::Collector(args) => roles::collector(&globals, &args),
+        Command::Collector(args) if args.verb.is_none() => roles::collector(&globals, &args),
         Command::Watchdog(args) => roles::watchdog(&globals, &args),
         Command::Gate(args) => roles::gate(&globals, &args),
         Command::Config(command) => verbs::configuration(&globals, &command).into(),
         Command::Drill(args) => drill::run(args, &globals),
         Command::DrillService(args) => drill::service(args),
         Command::DrillRevert(args) => drill::revert(args),
-        command @ (Command::Rollout(_)
+        command @ (Command::Collector(_)
+        | Command::Rollout(_)
         | Command::Approve(_)
         | Command::Reject(_)
         | Command::Settle(_)

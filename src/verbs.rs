@@ -9,6 +9,7 @@ mod freezes;
 mod healthcheck;
 mod replay;
 mod rollouts;
+mod tap;
 mod tokens;
 mod views;
 
@@ -17,7 +18,9 @@ use std::future::Future;
 use agent_gate::store::StoreError;
 use serde_json::Value;
 
-use crate::cli::{AuditCommand, Command, Globals, Output, VerifyArgs};
+use crate::cli::{
+    AuditCommand, CollectorArgs, CollectorVerb, Command, Globals, Output, VerifyArgs,
+};
 use crate::client::{self, Client, ClientError};
 use crate::config;
 use crate::exit::Ending;
@@ -131,6 +134,9 @@ async fn dispatch(
         Command::Token(command) => tokens::run(session, command).await,
         Command::Doctor => doctor::run(session, globals).await,
         Command::Healthcheck(args) => healthcheck::run(session, args).await,
+        Command::Collector(CollectorArgs { verb: Some(CollectorVerb::Tap(args)), .. }) => {
+            tap::run(session, args).await
+        }
         Command::Up(_)
         | Command::Sidecar(_)
         | Command::Collector(_)

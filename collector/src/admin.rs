@@ -5,9 +5,11 @@
 
 mod probe;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
@@ -15,6 +17,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::stream;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
@@ -27,6 +30,7 @@ use crate::pipeline::Pipeline;
 use crate::red;
 use crate::reload::Standing;
 use crate::rounds::Rounds;
+use crate::tap::Wanted;
 
 /// The longest wait of a poll.
 const WAIT_MS_MAX: u64 = 30_000;
@@ -61,6 +65,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/v1/ledger", get(ledger))
         .route("/v1/traces", post(probe::take))
         .route("/v1/config", get(config))
+        .route("/v1/tap", get(tap))
         .fallback(not_found)
         .with_state(Arc::new(admin))
 }
@@ -158,6 +163,33 @@ async fn config(State(admin): State<Arc<Admin>>) -> Response {
     Json(admin.standing.show()).into_response()
 }
 
+/// What passes, a JSON object a line, until the reader leaves.
+async fn tap(
+    State(admin): State<Arc<Admin>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
+    let Query(wanted) = match wanted {
+        Ok(wanted) => wanted,
+        Err(rejection) => {
+            let hint = "GET /v1/tap?service=NAME&signal=traces|metrics|logs&n=RECORDS";
+            return error(StatusCode::BAD_REQUEST, "bad_query", &rejection.body_text(), hint);
+        }
+    };
+    let Some(tap) = admin.pipeline().taps.tap(wanted) else {
+        let text = "too many look already";
+        return error(StatusCode::SERVICE_UNAVAILABLE, "too_many_taps", text, "close another tap");
+    };
+    let closing = admin.closing.clone();
+    let lines = stream::unfold((tap, closing), |(mut tap, closing)| async {
+        let lines = tokio::select! {
+            lines = tap.lines() => lines?,
+            () = closing.cancelled() => return None,
+        };
+        Some((Ok::<_, Infallible>(lines), (tap, closing)))
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
 /// Where all records are, by signal and by exporter.
 async fn ledger(State(admin): State<Arc<Admin>>) -> Response {
     let (seats, ledger) = admin.pipeline().line.books();
@@ -180,7 +212,7 @@ async fn ledger(State(admin): State<Arc<Admin>>) -> Response {
 async fn not_found(uri: Uri) -> Response {
     let text = format!("no such path: {}", uri.path());
     let hint = "this is the admin port: /healthz, /readyz, /metrics, /v1/tally, \
-                /v1/ledger and /v1/config";
+                /v1/ledger, /v1/tap and /v1/config";
     error(StatusCode::NOT_FOUND, "not_found", &text, hint)
 }
 

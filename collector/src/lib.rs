@@ -46,6 +46,7 @@ mod samples;
 mod scan;
 mod spool;
 mod tally;
+mod tap;
 mod unzstd;
 mod wire;
 

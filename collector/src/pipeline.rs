@@ -44,6 +44,7 @@ use crate::rules::{Edited, Rules};
 use crate::scan::{self, Probe, Scanned};
 use crate::spool::{Head, Spool};
 use crate::tally::Tally;
+use crate::tap::Taps;
 
 /// What a request passes through.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub(crate) struct Pipeline {
     pub(crate) cors: Cors,
     pub(crate) guard: Guard,
     pub(crate) rules: Rules,
+    pub(crate) taps: Arc<Taps>,
     /// From the configuration; for health.
     pub(crate) stall_ms: u64,
     /// Big requests that are worked on at a time: as many as there are processors.
@@ -132,6 +134,7 @@ impl Pipeline {
                 }
                 self.ruled_out(kind, ruled_out);
                 self.tally.add(&scanned, driver::now());
+                self.taps.passes(signal, &whole, driver::now);
                 scanned.records
             }
             Kind::Profiles => {

@@ -178,6 +178,7 @@ fn pipeline(
         guard,
         cors: Cors::new(config.cors_origins.clone()),
         stall_ms: config.stall_ms,
+        taps: before.map_or_else(Arc::default, |before| Arc::clone(&before.taps)),
         rules: Rules::new(&config.drop, &config.resource_attributes),
         big: Semaphore::new(processors),
     }

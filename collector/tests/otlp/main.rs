@@ -20,5 +20,6 @@ mod rules;
 mod samples;
 mod sdk;
 mod tally;
+mod tap;
 mod tls;
 mod trouble;
