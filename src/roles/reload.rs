@@ -85,6 +85,10 @@ impl Proposer {
     /// Reads the file and proposes what it says; `None` if nobody listens.
     async fn propose(&mut self) -> Option<()> {
         let config = match config::load(self.file.as_deref()) {
+            // Without exporters in the file the variables count, as they do at the start.
+            Ok(loaded) if !loaded.environment_mistakes().is_empty() => {
+                Err(loaded.environment_mistakes().join("\n"))
+            }
             Ok(loaded) => Ok((Box::new(self.ours(&loaded)), version(&loaded))),
             Err(mistakes) => Err(mistakes.to_string()),
         };
