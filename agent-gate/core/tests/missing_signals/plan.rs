@@ -99,11 +99,8 @@ impl Plan {
     /// Why this trial is known to be waved through, if it is. Each is a gap to be closed.
     pub fn known_gap(&self) -> Option<&'static str> {
         let fault = self.fault?;
-        if fault == Fault::Halved && self.topology == Topology::Candidate {
-            return Some("half of one instance is a quarter of two, too near to chance");
-        }
-        if fault == Fault::Halved && self.export_ms >= 2_000 {
-            return Some("with rare exports a loss of half takes longer to tell from chance");
+        if fault == Fault::Halved {
+            return Some("a loss of half is told from chance over windows of 20 s and more");
         }
         if fault == Fault::SlowDrip && self.phase == Phase::AtRequest {
             return Some("telemetry that is late by a constant is taken for fresh");

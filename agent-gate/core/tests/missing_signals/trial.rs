@@ -126,6 +126,7 @@ impl Trial {
 
     fn begin(&mut self) {
         self.tell(Event::CollectorStarted { boot: self.collector.boot() });
+        self.plan_the_break();
         for index in 0..self.processes.len() {
             let phase = self.chance.between(0, 1_000);
             self.after(phase, What::Beat(index));
@@ -136,6 +137,10 @@ impl Trial {
             self.after(1, what);
         }
         self.after(self.plan.request_at - START, What::Agent);
+    }
+
+    /// First of all that happens at its moment.
+    fn plan_the_break(&mut self) {
         if let (Phase::AtRequest, Some(fault)) = (self.plan.phase, self.plan.fault) {
             let early = fault.settles_ms() + self.chance.between(0, 5_000);
             let is_from_the_start = fault == Fault::NeverMeasured;
