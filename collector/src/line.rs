@@ -14,6 +14,7 @@
 //! and an entry stays owed until its [`Share`] says how it ended.
 
 mod cursor;
+mod fair;
 mod flow;
 mod share;
 mod source;
@@ -38,6 +39,7 @@ use crate::spool::{Owner, Place, Recovered, Resume, Spool};
 use crate::tally::Tally;
 
 use cursor::Cursor;
+use fair::Fair;
 use flow::Flow;
 pub(crate) use share::{DropReason, Item};
 pub(crate) use source::Source;
@@ -84,6 +86,7 @@ struct State {
     taps: HashMap<u64, Tap>,
     ledger: Ledger,
     flow: Flow,
+    fair: Fair,
     /// What an earlier run left for exporters that take their seats now.
     recovered: Option<Recovered>,
     is_closed: bool,
@@ -118,6 +121,8 @@ pub(crate) struct Joining {
     pub(crate) records: u64,
     pub(crate) payload: Arc<Payload>,
     pub(crate) probes: Vec<Probe>,
+    /// Whose it is, for the fair share.
+    pub(crate) service: Arc<str>,
     /// Told when all exporters are done with it.
     pub(crate) ended: Option<oneshot::Sender<Result<(), DropReason>>>,
 }
@@ -146,6 +151,7 @@ impl Line {
             taps: HashMap::new(),
             ledger,
             flow: Flow::default(),
+            fair: Fair::default(),
             recovered: Some(recovered),
             is_closed: false,
         };
@@ -264,12 +270,24 @@ impl Line {
             self.reached(joining.probes, joining.ended, None);
             return Ok(());
         }
-        if !has_room(&state, joining.payload.bytes()) {
+        let bytes = joining.payload.bytes();
+        if !has_room(&state, bytes) {
             return Err(Refusal::QueueFull);
+        }
+        let capacity = state.active().map(|(seat, _)| seat.bytes_max.load(Ordering::Relaxed));
+        let capacity = capacity.min().unwrap_or(usize::MAX);
+        if !state.fair.admits(&joining.service, bytes + ENTRY_BYTES, capacity) {
+            return Err(Refusal::ShareFull);
         }
         let seq = state.next;
         self.push(&mut state, seq, None, joining);
         Ok(())
+    }
+
+    /// Whether `service` may put so many more bytes into the spool.
+    pub(crate) fn is_fair(&self, service: &str, bytes: usize, spool: &Spool) -> bool {
+        let capacity = usize::try_from(spool.limit_bytes()).unwrap_or(usize::MAX);
+        self.state().fair.admits(service, bytes + ENTRY_BYTES, capacity)
     }
 
     /// Puts a request to the end of the line that the spool has as entry `seq` at `place`.
@@ -278,7 +296,7 @@ impl Line {
     }
 
     fn push(&self, state: &mut State, seq: u64, place: Option<Place>, joining: Joining) {
-        let Joining { kind, records, payload, probes, ended } = joining;
+        let Joining { kind, records, payload, probes, service, ended } = joining;
         state.next = seq + 1;
         state.ledger.accept(kind, records);
         let bytes = payload.bytes() + ENTRY_BYTES;
@@ -304,6 +322,7 @@ impl Line {
         if (!probes.is_empty() || ended.is_some()) && state.taps.len() < TAPS_MAX {
             state.taps.insert(seq, Tap { left, failed: None, probes, ended });
         }
+        state.fair.joined(seq, service, weight);
         state.bytes += bytes;
         state.entries.push_back(Entry { seq, kind, records, bytes, weight, payload, place });
         state.trim(self.spool.is_some());
@@ -342,6 +361,8 @@ impl Line {
         }
         cursor.waiting_bytes = cursor.waiting_bytes.saturating_sub(share.weight);
         let low = state.cursors.iter().map(Cursor::low).min().unwrap_or(state.next);
+        let settled = low.min(state.next);
+        state.fair.settled_before(settled);
         let outgo = state.ledger.outgo[who].of(share.kind);
         outgo.waiting = outgo.waiting.saturating_sub(share.records);
         outgo.dropped += dropped;

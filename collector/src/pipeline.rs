@@ -126,9 +126,9 @@ impl Pipeline {
                 }
                 // What rules have emptied goes nowhere.
                 if left > 0 || ruled_out == 0 {
-                    let kept = self.keep(content, kind, left, probes).await;
+                    let kept = self.keep(content, kind, left, probes, scanned.service()).await;
                     kept.inspect_err(|_| {
-                        self.tally.refused(scanned.records);
+                        self.tally.refused(&scanned);
                         self.metrics.refused_records(transport, kind, scanned.records);
                     })?;
                 }
@@ -139,7 +139,7 @@ impl Pipeline {
             }
             Kind::Profiles => {
                 let records = scan::profiles(&content.plain)?;
-                self.keep(content, kind, records, Vec::new()).await?;
+                self.keep(content, kind, records, Vec::new(), "".into()).await?;
                 records
             }
         };
@@ -187,10 +187,11 @@ impl Pipeline {
         kind: Kind,
         records: u64,
         probes: Vec<Probe>,
+        service: Arc<str>,
     ) -> Result<(), Refusal> {
         self.line.received(kind, records);
         let payload = Arc::new(content.keep(self.exporters.forms));
-        let mut joining = Joining { kind, records, payload, probes, ended: None };
+        let mut joining = Joining { kind, records, payload, probes, service, ended: None };
         if !self.exporters.is_empty()
             && let Some(spool) = self.line.spool()
         {
@@ -220,6 +221,10 @@ impl Pipeline {
     async fn spool(&self, spool: &Spool, joining: Joining) -> Result<(), Refusal> {
         let (kind, records) = (joining.kind, joining.records);
         let (form, body) = joining.payload.stored_form();
+        if !self.line.is_fair(&joining.service, body.len(), spool) {
+            self.line.refused(kind, records);
+            return Err(Refusal::ShareFull);
+        }
         let Some(room) = spool.reserve(body.len()) else {
             self.line.refused(kind, records);
             return Err(Refusal::SpoolFull);

@@ -9,6 +9,7 @@
 //! | `TooLarge` | 413 | `RESOURCE_EXHAUSTED` | no |
 //! | `Malformed`, `Rejected` | 400 | `INVALID_ARGUMENT` | no |
 //! | `NoGrpcEncoding` | 400 | `INTERNAL` | no |
+//! | `ShareFull` | 429 | `RESOURCE_EXHAUSTED` | yes, after [`RETRY_AFTER_S`] |
 //! | `SlowBody` | 408 | `CANCELLED` | yes |
 //! | `MemoryFull`, `QueueFull`, `Stopping` | 503 | `UNAVAILABLE` | yes, after [`RETRY_AFTER_S`] |
 //! | `SpoolFull`, `SpoolFailing`, `Undelivered` | 503 | `UNAVAILABLE` | yes, likewise |
@@ -57,6 +58,8 @@ pub(crate) enum Refusal {
     SlowBody,
     #[error("the collector's memory budget is spent; come back later")]
     MemoryFull,
+    #[error("this service fills more than its share of the queue; come back later")]
+    ShareFull,
     #[error("the queue to the backend is full; come back later")]
     QueueFull,
     #[error("the spool is full; come back later")]
@@ -84,6 +87,7 @@ impl Refusal {
             Self::Malformed(_) | Self::NoGrpcEncoding => "malformed",
             Self::SlowBody => "slow_body",
             Self::MemoryFull => "memory_full",
+            Self::ShareFull => "share_full",
             Self::QueueFull => "queue_full",
             Self::SpoolFull => "spool_full",
             Self::SpoolFailing => "spool_failing",
@@ -103,6 +107,7 @@ impl Refusal {
             }
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Malformed(_) | Self::NoGrpcEncoding | Self::Rejected => StatusCode::BAD_REQUEST,
+            Self::ShareFull => StatusCode::TOO_MANY_REQUESTS,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::MemoryFull
             | Self::QueueFull
@@ -118,7 +123,7 @@ impl Refusal {
         match self {
             Self::SlowBody => 1,
             Self::Malformed(_) | Self::Rejected => 3,
-            Self::TooLarge { .. } => 8,
+            Self::TooLarge { .. } | Self::ShareFull => 8,
             Self::NotFound
             | Self::NoSuchRpc
             | Self::Method
@@ -144,6 +149,7 @@ impl Refusal {
             | Self::SpoolFull
             | Self::SpoolFailing
             | Self::Undelivered
+            | Self::ShareFull
             | Self::Stopping => Some(RETRY_AFTER_S),
             Self::NotFound
             | Self::NoSuchRpc

@@ -20,6 +20,8 @@ mod tests;
 mod traces;
 mod values;
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use watchdog_core::tally::{DURATION_BOUNDS_MS, Signal};
 
@@ -101,6 +103,16 @@ pub(crate) struct Scanned<'a> {
 }
 
 impl<'a> Scanned<'a> {
+    /// The service that it is accounted to: that of its first resource; empty if that has none.
+    pub(crate) fn service(&self) -> Arc<str> {
+        let Some(Found { identity, .. }) = self.found.first() else { return "".into() };
+        let name = identity.name.unwrap_or_default();
+        match identity.namespace {
+            Some(namespace) => format!("{namespace}/{name}").into(),
+            None => name.into(),
+        }
+    }
+
     /// Scans an export request of `signal`.
     ///
     /// # Errors

@@ -79,9 +79,9 @@ impl Tally {
         self.change(|book| book.add(scanned, now));
     }
 
-    /// Counts records that were refused.
-    pub(crate) fn refused(&self, records: u64) {
-        self.change(|book| book.flow_mut().refused += records);
+    /// Counts records that were refused for want of room, and whose they are.
+    pub(crate) fn refused(&self, scanned: &Scanned<'_>) {
+        self.change(|book| book.refused(scanned));
     }
 
     /// How far the exporters are; `delivered` if one of them delivered something just now.

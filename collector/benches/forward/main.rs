@@ -104,7 +104,7 @@ fn main() {
     }
     println!("\nOne backend on loopback; CPU of the server alone");
     println!(
-        "{:<22}{:<14}{:>10}{:>10}{:>14}{:>13}{:>13}",
+        "{:<26}{:<14}{:>10}{:>10}{:>14}{:>13}{:>13}",
         "", "server", "requests", "refused", "CPU us/req", "CPU ns/span", "times bare"
     );
     for spans in [1_000, 5] {
@@ -168,7 +168,7 @@ fn compare<'a>(
     let micros = |cost: &Cost| cost.cpu.as_secs_f64() * 1e6 / cost.requests as f64;
     for (server, cost) in &costs {
         println!(
-            "{:<22}{:<14}{:>10}{:>10}{:>14.1}{:>13.0}{:>13.2}",
+            "{:<26}{:<14}{:>10}{:>10}{:>14.1}{:>13.0}{:>13.2}",
             format!("{what}, {spans} spans"),
             server.name,
             cost.requests,

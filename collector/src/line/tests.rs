@@ -33,7 +33,14 @@ fn joining(text: &str) -> Joining {
     let held = Budget::new(1 << 20).take(text.len()).expect("room");
     let plain = bytes::Bytes::copy_from_slice(text.as_bytes());
     let payload = Arc::new(Content { plain, compressed: None, held }.keep(Forms::default()));
-    Joining { kind: KIND, records: 3, payload, probes: Vec::new(), ended: None }
+    Joining {
+        kind: KIND,
+        records: 3,
+        payload,
+        probes: Vec::new(),
+        service: "shop".into(),
+        ended: None,
+    }
 }
 
 fn seated(line: Arc<Line>, seats: Vec<Seat>) -> Arc<Line> {
@@ -115,7 +122,8 @@ async fn a_line_in_memory_is_bounded_for_the_slowest() {
     line.bound(1, 2_000);
     let mut quick = Source::new(Arc::clone(&line), 0);
     let mut joined = 0;
-    while line.join(joining("request")).is_ok() {
+    // Each is of another service: what one may have of a line, its fair share, is less.
+    while line.join(Joining { service: joined.to_string().into(), ..joining("request") }).is_ok() {
         joined += 1;
         next(&mut quick).await.share.delivered(0);
     }

@@ -131,6 +131,19 @@ impl Book {
         });
     }
 
+    /// A service that is known is told to be silent because of us.
+    pub(super) fn refused(&mut self, scanned: &Scanned<'_>) {
+        self.flow_mut().refused += scanned.records;
+        scanned.each(|found| {
+            write_key(&mut self.key, &found.identity);
+            if let Some(at) = self.index.get(self.key.as_slice()).copied() {
+                let row = &mut self.rows[at];
+                row.particulars.refused += found.counts.records;
+                row.changed_at = self.cursor;
+            }
+        });
+    }
+
     fn add_found(
         &mut self,
         scanned: &Scanned<'_>,

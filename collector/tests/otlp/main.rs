@@ -2,6 +2,7 @@
 
 mod batches;
 mod beats;
+mod fair;
 mod forms;
 mod forwarding;
 mod grpc;

@@ -129,6 +129,9 @@ pub struct Particulars {
     pub metric_requests: u64,
     /// Those of them whose histogram has an `error.type`.
     pub metric_errors: u64,
+    /// Records that the collector refused for want of room: if the service is silent here, it is
+    /// the collector's doing.
+    pub refused: u64,
     pub streams: Streams,
 }
 
