@@ -19,6 +19,11 @@ const EVENT_NAME: u32 = bytes(12);
 const SEVERITY_ERROR: i32 = 17;
 
 pub(super) fn log_record(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
+    read(bytes, counts).map_err(|wrong| values::worst(wrong, &LOG_RECORD, bytes))
+}
+
+#[inline(always)]
+fn read(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
     let (mut time, mut observed, mut severity) = (0, 0, 0);
     let mut reader = Reader::new(bytes);
     while let Some(tag) = reader.tag()? {

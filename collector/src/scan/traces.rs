@@ -29,6 +29,11 @@ const KIND_CONSUMER: u32 = 5;
 const STATUS_ERROR: u32 = 2;
 
 pub(super) fn span(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
+    read(bytes, counts).map_err(|wrong| values::worst(wrong, &SPAN, bytes))
+}
+
+#[inline(always)]
+fn read(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
     let (mut kind, mut start, mut end, mut code, mut name) = (0, 0, 0, 0, 0);
     let mut weight_milli = sampling::ONE_MILLI;
     let mut reader = Reader::new(bytes);

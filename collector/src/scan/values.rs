@@ -7,18 +7,40 @@
 //!
 //! Invariant: what a strict protobuf decoder refuses for its structure is refused here.
 
-use super::id;
+use super::{DEPTH_MAX, id};
 use crate::otlp::{Kind, Message, Shape};
 use crate::wire::{Malformed, Reader, Value, bytes, fixed64, varint};
 
 /// Checks `bytes` against the table of `message`.
+///
+/// An id of a wrong length is told only if nothing else is wrong: then the record can be rejected
+/// alone.
 pub(super) fn check(message: &'static Message, bytes: &[u8], depth: u32) -> Result<(), Malformed> {
     let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
     let mut reader = Reader::new(bytes);
+    let mut ids = Ok(());
     while let Some(tag) = reader.tag()? {
-        other(message, tag, &mut reader, depth)?;
+        match other(message, tag, &mut reader, depth) {
+            Err(Malformed::Id) => ids = Err(Malformed::Id),
+            read => read?,
+        }
     }
-    Ok(())
+    ids
+}
+
+/// What is wrong with a `record` in which `wrong` was found first: an id of a wrong length only if
+/// the rest of it is well formed.
+#[cold]
+pub(super) fn worst(wrong: Malformed, message: &'static Message, record: &[u8]) -> Malformed {
+    match wrong {
+        Malformed::Id => check(message, record, DEPTH_MAX + 1).err().unwrap_or(Malformed::Id),
+        Malformed::Truncated
+        | Malformed::Varint
+        | Malformed::Tag
+        | Malformed::WireType
+        | Malformed::Depth
+        | Malformed::Utf8 => wrong,
+    }
 }
 
 /// Checks the field of a `message` whose `tag` was read; fields that the table does not know are

@@ -134,12 +134,13 @@ const TIME: u32 = fixed64(3);
 /// Reads a point, and looks for an `error.type` among its attributes if that is asked.
 #[inline]
 pub(super) fn read(shape: Shape, point: &[u8], look_for_error: bool) -> Result<Point, Malformed> {
-    match shape {
-        Shape::Gauge | Shape::Sum => number(point, look_for_error),
-        Shape::Histogram => histogram(point, look_for_error),
-        Shape::Exponential => exponential(point, look_for_error),
-        Shape::Summary => summary(point),
-    }
+    let (read, message) = match shape {
+        Shape::Gauge | Shape::Sum => (number(point, look_for_error), &NUMBER_POINT),
+        Shape::Histogram => (histogram(point, look_for_error), &HISTOGRAM_POINT),
+        Shape::Exponential => (exponential(point, look_for_error), &EXPONENTIAL_POINT),
+        Shape::Summary => (summary(point), &SUMMARY_POINT),
+    };
+    read.map_err(|wrong| values::worst(wrong, message, point))
 }
 
 fn number(point: &[u8], look_for_error: bool) -> Result<Point, Malformed> {
