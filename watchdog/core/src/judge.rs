@@ -7,6 +7,7 @@
 //! | fresh | silent | work moves | `telemetry_lost` |
 //! | fresh | some signals or one instance silent | work moves | `lossy` |
 //! | fresh | fresh | counts fall short of the witness | `lossy` |
+//! | fresh | silent or short | the collector refuses its records | `unknown` |
 //! | fresh | fresh | values stand still while work moves | `frozen` |
 //! | heard | any | a probe came back wrong | `forged` |
 //! | lost | fresh | | `heartbeat_lost` |
@@ -114,6 +115,10 @@ pub enum Path {
     Proven,
     /// The collector's own beat is lost or its loop hangs, or it cannot be asked.
     CollectorSick,
+    /// The collector refused records of this very service for want of room: it was heard.
+    Refusing,
+    /// A rule of the collector's configuration drops what comes in, and probes do not pass it.
+    Filtered,
     /// The collector seems fine and probes do not pass it.
     Swallowed,
     /// The collector takes records and neither forwards nor queues them.
@@ -153,6 +158,8 @@ pub enum Why {
     NoWitness,
     ProbesUnknown,
     ProbesOverdue,
+    RuleDrops,
+    CollectorRefuses,
     BeatsLost,
     LoopHung,
     TooFewInstances,
@@ -230,6 +237,10 @@ pub fn judge(evidence: &Evidence) -> Opinion {
 
 /// Nothing vouches for the service but the path that is distrusted, or nothing at all.
 fn judge_without_beats(evidence: &Evidence, why: Why) -> Opinion {
+    if evidence.path == Path::Refusing {
+        // What was refused was sent: it is heard, though nobody counted it.
+        return opinion(VerdictKind::HeartbeatLost, Some(Stage::Service), why);
+    }
     match evidence.telemetry {
         Telemetry::Fresh
         | Telemetry::PartlySilent
@@ -243,6 +254,8 @@ fn judge_without_beats(evidence: &Evidence, why: Why) -> Opinion {
                 Path::Unproven
                 | Path::Proven
                 | Path::CollectorSick
+                | Path::Refusing
+                | Path::Filtered
                 | Path::Swallowed
                 | Path::ExporterStalled
                 | Path::BackendStalled => Stage::Service,
@@ -259,6 +272,16 @@ fn judge_with_beats(evidence: &Evidence) -> Opinion {
     match evidence.telemetry {
         Telemetry::Never => unknown(None, Why::NeverTelemetry),
         Telemetry::Missing => unknown(None, Why::SignalMissing),
+        // Our own silence, and not the service's: it sends, and nobody takes it.
+        Telemetry::Silent
+        | Telemetry::PartlySilent
+        | Telemetry::BlindInstance
+        | Telemetry::Mute
+        | Telemetry::PartlyMute
+            if evidence.path == Path::Refusing =>
+        {
+            unknown(stage, Why::CollectorRefuses)
+        }
         Telemetry::Mute | Telemetry::PartlyMute => unknown(stage, Why::NoWitness),
         Telemetry::Due => unknown(None, Why::TelemetryDue),
         Telemetry::Silent => opinion(VerdictKind::TelemetryLost, stage, Why::WorkWithoutTelemetry),
@@ -268,6 +291,9 @@ fn judge_with_beats(evidence: &Evidence) -> Opinion {
         Telemetry::Fresh => match (evidence.values, evidence.counts) {
             (Values::Standing, Counts::Unproven | Counts::Agree | Counts::Short) => {
                 opinion(VerdictKind::Frozen, Some(Stage::Sdk), Why::ValuesStanding)
+            }
+            (Values::Moving, Counts::Short) if evidence.path == Path::Refusing => {
+                unknown(stage, Why::CollectorRefuses)
             }
             (Values::Moving, Counts::Short) => lossy(evidence, Why::CountsShort),
             (Values::Moving, Counts::Unproven | Counts::Agree) => {
@@ -286,6 +312,8 @@ fn lossy(evidence: &Evidence, why: Why) -> Opinion {
             Path::Unproven
             | Path::Proven
             | Path::CollectorSick
+            | Path::Refusing
+            | Path::Filtered
             | Path::Swallowed
             | Path::ExporterStalled
             | Path::BackendStalled
@@ -301,7 +329,11 @@ fn with_probes(evidence: &Evidence, kind: VerdictKind, why: Why) -> Opinion {
     match evidence.probes {
         Probes::Returning => opinion(kind, None, why),
         Probes::Unknown => unknown(None, Why::ProbesUnknown),
-        Probes::Late | Probes::Lost => unknown(located(evidence.path), Why::ProbesOverdue),
+        Probes::Late | Probes::Lost => {
+            let filtered = evidence.path == Path::Filtered;
+            let why = if filtered { Why::RuleDrops } else { Why::ProbesOverdue };
+            unknown(located(evidence.path), why)
+        }
         Probes::Wrong => opinion(VerdictKind::Forged, Some(Stage::Collector), Why::ProbeWrong),
     }
 }
@@ -310,7 +342,9 @@ const fn located(path: Path) -> Option<Stage> {
     match path {
         Path::Unproven => None,
         Path::Proven => Some(Stage::Sdk),
-        Path::CollectorSick | Path::Swallowed => Some(Stage::Collector),
+        Path::CollectorSick | Path::Refusing | Path::Filtered | Path::Swallowed => {
+            Some(Stage::Collector)
+        }
         Path::ExporterStalled => Some(Stage::Exporter),
         Path::BackendStalled => Some(Stage::Backend),
         Path::MassSilence => Some(Stage::Observer),
@@ -338,6 +372,12 @@ impl Why {
             }
             Self::ProbesUnknown => "no probe has proven the path yet",
             Self::ProbesOverdue => "probes are overdue, so the path is not proven",
+            Self::RuleDrops => {
+                "a rule of the collector's configuration drops what comes in, probes included"
+            }
+            Self::CollectorRefuses => {
+                "it sends, and the collector refuses its records for want of room"
+            }
             Self::BeatsLost => "beats are lost; it is heard only through the distrusted path",
             Self::LoopHung => "beats come but the progress token stands still: a hung loop",
             Self::TooFewInstances => "fewer instances beat than the contract asks for",

@@ -299,10 +299,12 @@ impl Watch {
 
     /// Looks at what concerns all services; says whether it changed.
     fn look_out(&mut self, now: Tick) -> bool {
+        let probes = self.probes.state(now, &self.config);
+        let overdue = matches!(probes, Probes::Late | Probes::Lost);
         let weather = Weather {
-            probes: self.probes.state(now, &self.config),
+            probes,
             collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.config),
-            backend: self.collector.backend(now, &self.config),
+            backend: self.collector.backend(now, overdue, &self.config),
             mass_silence: self.mass.is_on(),
         };
         std::mem::replace(&mut self.weather, weather) != weather

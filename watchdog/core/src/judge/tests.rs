@@ -16,7 +16,7 @@ fn kind(evidence: Evidence) -> VerdictKind {
     judge(&evidence).kind
 }
 
-/// Every evidence there is: 2·3·7·10·3·5·7 of them.
+/// Every evidence there is: 3·7·10·3·2·5·9 of them.
 fn all() -> Vec<Evidence> {
     const OBSERVERS: [Observer; 3] = [Observer::Steady, Observer::Started, Observer::Blind];
     const BEATS: [Beats; 7] = [
@@ -42,10 +42,12 @@ fn all() -> Vec<Evidence> {
     ];
     const PROBES: [Probes; 5] =
         [Probes::Unknown, Probes::Returning, Probes::Late, Probes::Lost, Probes::Wrong];
-    const PATHS: [Path; 7] = [
+    const PATHS: [Path; 9] = [
         Path::Unproven,
         Path::Proven,
         Path::CollectorSick,
+        Path::Refusing,
+        Path::Filtered,
         Path::Swallowed,
         Path::ExporterStalled,
         Path::BackendStalled,
@@ -188,6 +190,7 @@ fn the_stage_follows_from_where_the_path_is_proven() {
     assert_eq!(stage(Path::Unproven), None);
     assert_eq!(stage(Path::Proven), Some(Stage::Sdk));
     assert_eq!(stage(Path::CollectorSick), Some(Stage::Collector));
+    assert_eq!(stage(Path::Filtered), Some(Stage::Collector));
     assert_eq!(stage(Path::Swallowed), Some(Stage::Collector));
     assert_eq!(stage(Path::ExporterStalled), Some(Stage::Exporter));
     assert_eq!(stage(Path::BackendStalled), Some(Stage::Backend));
@@ -239,5 +242,38 @@ fn what_is_live_or_idle_has_no_stage_and_a_fault_at_the_observer_blames_no_servi
                 && opinion.kind != VerdictKind::Forged;
             assert!(!located, "{evidence:?} {opinion:?}");
         }
+    }
+}
+
+#[test]
+fn what_the_collector_refuses_is_never_laid_to_the_service() {
+    for evidence in all().into_iter().filter(|evidence| evidence.path == Path::Refusing) {
+        let opinion = judge(&evidence);
+        assert!(
+            !matches!(
+                opinion.kind,
+                VerdictKind::TelemetryLost | VerdictKind::Lossy | VerdictKind::Down
+            ),
+            "{evidence:?} {opinion:?}"
+        );
+        if opinion.why == Why::CollectorRefuses {
+            assert_eq!(
+                (opinion.kind, opinion.stage),
+                (VerdictKind::Unknown, Some(Stage::Collector))
+            );
+        }
+    }
+    let silent = Evidence { telemetry: Telemetry::Silent, path: Path::Refusing, ..FINE };
+    assert_eq!(judge(&silent).why, Why::CollectorRefuses);
+    let short = Evidence { counts: Counts::Short, path: Path::Refusing, ..FINE };
+    assert_eq!(judge(&short).why, Why::CollectorRefuses);
+}
+
+#[test]
+fn a_rule_that_drops_the_probes_is_told_as_such_and_located_at_the_collector() {
+    for probes in [Probes::Late, Probes::Lost] {
+        let filtered = judge(&Evidence { probes, path: Path::Filtered, ..FINE });
+        assert_eq!((filtered.kind, filtered.why), (VerdictKind::Unknown, Why::RuleDrops));
+        assert_eq!(filtered.stage, Some(Stage::Collector));
     }
 }

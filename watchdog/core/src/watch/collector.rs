@@ -35,6 +35,8 @@ pub(super) enum Backend {
     Stalled,
     /// Records come in and are neither forwarded nor queued.
     ExporterStalled,
+    /// A rule of the configuration drops records, and probes are overdue.
+    Filtered,
 }
 
 /// What is known of the collector itself.
@@ -57,6 +59,8 @@ pub(super) struct CollectorWatch {
     stalled_since: Option<Tick>,
     /// Since when records come in and nothing goes on; `None` while it does.
     swallowed_since: Option<Tick>,
+    /// When a rule was last seen to drop records.
+    ruled: Option<Tick>,
 }
 
 impl CollectorWatch {
@@ -69,6 +73,7 @@ impl CollectorWatch {
             flow: None,
             stalled_since: None,
             swallowed_since: None,
+            ruled: None,
         }
     }
 
@@ -83,6 +88,7 @@ impl CollectorWatch {
         self.flow = None;
         self.stalled_since = None;
         self.swallowed_since = None;
+        self.ruled = None;
     }
 
     pub fn hear(&mut self, beat: Beat, now: Tick, config: &WatchConfig) {
@@ -106,14 +112,19 @@ impl CollectorWatch {
         let grew = |count: fn(&Flow) -> u64| count(flow) > count(&before);
         let forwarded = grew(|flow| flow.forwarded);
         // A backend that refuses for good shows as drops, one that is away as a queue.
-        let dropped = grew(|flow| flow.dropped);
+        let dropped = grew(|flow| flow.dropped.saturating_sub(flow.dropped_by_rule));
+        let ruled = grew(|flow| flow.dropped_by_rule);
+        if ruled {
+            self.ruled = Some(now);
+        }
         let waits = flow.backend && (flow.queued > 0 || dropped);
         self.stalled_since = match self.stalled_since {
             _ if forwarded => None,
             None if waits => Some(now),
             since => since,
         };
-        let swallows = flow.backend && flow.queued == 0 && !forwarded && !dropped;
+        let kept = !forwarded && !dropped && !ruled;
+        let swallows = flow.backend && flow.queued == 0 && kept;
         self.swallowed_since = match self.swallowed_since {
             Some(since) if swallows => Some(since),
             None if swallows && grew(|flow| flow.received) => Some(now),
@@ -129,7 +140,9 @@ impl CollectorWatch {
         self.tally_failures >= FAILURES
     }
 
-    pub fn backend(&self, now: Tick, config: &WatchConfig) -> Backend {
+    /// `overdue`: probes are late or lost. A rule that lets them pass is no trouble.
+    pub fn backend(&self, now: Tick, overdue: bool, config: &WatchConfig) -> Backend {
+        let ruled = |at: Tick| now.since_ms(at) <= config.backend_stall_ms;
         let past = |since: Option<Tick>| {
             since.is_some_and(|since| now.since_ms(since) > config.backend_stall_ms)
         };
@@ -138,6 +151,8 @@ impl CollectorWatch {
             Backend::Quiet
         } else if past(self.stalled_since) {
             Backend::Stalled
+        } else if overdue && self.ruled.is_some_and(ruled) {
+            Backend::Filtered
         } else if past(self.swallowed_since) {
             Backend::ExporterStalled
         } else {
@@ -209,6 +224,8 @@ impl CollectorWatch {
     fn swallows_probes(&self, now: Tick, probes: &ProbeLedger, config: &WatchConfig) -> bool {
         probes.waiting_ms(now).is_some_and(|ms| ms > config.drops_ms)
             && (self.is_tally_failing() || self.stalled_since.is_none())
+            // The same rules would drop the same records after a restart.
+            && self.backend(now, true, config) != Backend::Filtered
     }
 
     /// When what is known of it may change by time alone.
@@ -229,6 +246,7 @@ impl CollectorWatch {
             .chain(start)
             .chain(stall(self.stalled_since))
             .chain(stall(self.swallowed_since))
+            .chain(stall(self.ruled))
             .map(|at| (at, Reason::Collector))
     }
 }

@@ -37,15 +37,45 @@ impl ServiceWatch {
         let readings = self.readings(&moment);
         let telemetry = self.telemetry(readings, world, &moment);
         let standing = self.is_standing(world);
+        let compared = self.comparison(world);
+        let refusing = match telemetry {
+            Telemetry::Fresh => compared.is_some_and(|compared| self.is_refused_in(&compared)),
+            Telemetry::BlindInstance
+            | Telemetry::Never
+            | Telemetry::Missing
+            | Telemetry::Quiet
+            | Telemetry::Due
+            | Telemetry::PartlySilent
+            | Telemetry::Silent
+            | Telemetry::PartlyMute
+            | Telemetry::Mute => self.is_refused_of_late(readings, telemetry, &moment),
+        };
         Evidence {
             observer: self.observer(world),
             beats: self.beats(world),
             telemetry,
-            counts: self.comparison(world).map_or(Counts::Unproven, |compared| compared.counts),
+            counts: compared.map_or(Counts::Unproven, |compared| compared.counts),
             values: if standing { Values::Standing } else { Values::Moving },
             probes: world.probe_state,
-            path: self.path(world),
+            path: self.path(world, refusing),
         }
+    }
+
+    /// Whether the collector refused records in the time that was compared.
+    fn is_refused_in(&self, compared: &Comparison) -> bool {
+        let (Some(refused), Some(since)) = (self.refused, compared.since) else { return false };
+        compared.counts == Counts::Short && refused >= since
+    }
+
+    /// Whether a signal that is silent was, or may have been, refused within its time.
+    fn is_refused_of_late(&self, r: [Reading; 3], telemetry: Telemetry, m: &Moment) -> bool {
+        let Some(refused) = self.refused else { return false };
+        let age_ms = m.now.since_ms(refused);
+        self.streams.iter().zip(r).any(|(stream, reading)| {
+            let silent = matches!(reading, Reading::Silent | Reading::Mute);
+            let blind = telemetry == Telemetry::BlindInstance && stream.expected;
+            (silent || blind) && age_ms <= stream.limit_ms(m)
+        })
     }
 
     /// Whether the metrics of the service, or of one of its instances, stand still.
@@ -202,19 +232,23 @@ impl ServiceWatch {
         counted.then(|| self.share.compare(self.totals, &bounds)).flatten()
     }
 
-    fn path(&self, world: &World<'_>) -> Path {
+    fn path(&self, world: &World<'_>, refusing: bool) -> Path {
         let last = self.streams.iter().filter_map(|stream| stream.last_arrival).max();
         let overdue = matches!(world.probe_state, Probes::Late | Probes::Lost);
         match world.backend {
             _ if world.mass_silence => Path::MassSilence,
             _ if world.collector_sick => Path::CollectorSick,
+            _ if refusing => Path::Refusing,
             Backend::Stalled if overdue => Path::BackendStalled,
             Backend::ExporterStalled if overdue => Path::ExporterStalled,
+            Backend::Filtered if overdue => Path::Filtered,
             Backend::Quiet if overdue => Path::Swallowed,
-            Backend::Quiet | Backend::Stalled | Backend::ExporterStalled => match last {
-                Some(last) if world.probes.is_proven_since(last) => Path::Proven,
-                Some(_) | None => Path::Unproven,
-            },
+            Backend::Quiet | Backend::Stalled | Backend::ExporterStalled | Backend::Filtered => {
+                match last {
+                    Some(last) if world.probes.is_proven_since(last) => Path::Proven,
+                    Some(_) | None => Path::Unproven,
+                }
+            }
         }
     }
 
@@ -238,6 +272,9 @@ impl ServiceWatch {
         }
         for stream in &self.streams {
             stream.next_changes(&moment).into_iter().flatten().for_each(&mut consider);
+            if let Some(refused) = self.refused {
+                consider(refused.plus_ms(stream.limit_ms(&moment) + 1));
+            }
         }
         self.next_blind(&moment).for_each(&mut consider);
         consider(horizon.plus_ms(bounds.interval_ms));

@@ -45,6 +45,10 @@ pub(super) struct RowGrowth {
     pub signals: [Option<Growth>; 3],
     /// New requests and errors; `None` if the row tells none.
     pub red: Option<(u64, u64)>,
+    /// Thousandths of requests that the new ones stand for; `None` if the row does not say.
+    pub adjusted_milli: Option<u64>,
+    /// Records that the collector refused since the page before.
+    pub refused: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +65,8 @@ struct Row {
     touched: Tick,
     signals: [Option<Seen>; 3],
     red: Option<(u64, u64)>,
+    /// Adjusted requests and refused records, cumulative.
+    particulars: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -96,14 +102,26 @@ impl Rows {
                 Some((new.0.saturating_sub(old.0), new.1.saturating_sub(old.1)))
             }
         };
+        let told = tally.particulars.as_ref().map(|p| (p.adjusted_requests_milli, p.refused));
+        let base = before.and_then(|row| row.particulars);
+        let grew = |pick: fn((u64, u64)) -> u64| {
+            // Nothing before in this boot: all of it is new.
+            told.map(|now| pick(now).saturating_sub(base.map_or(0, pick)))
+        };
+        let adjusted_milli = red.and_then(|_| grew(|(adjusted, _)| adjusted));
+        let refused = match grew(|(_, refused)| refused) {
+            Some(refused) if !page.is_base => refused,
+            Some(_) | None => 0,
+        };
         let row = Row {
             epoch: page.epoch,
             touched: page.now,
             signals: seen,
             red: red_now.or(red_before),
+            particulars: told.or(base),
         };
         self.rows.insert(key, row);
-        RowGrowth { signals, red }
+        RowGrowth { signals, red, adjusted_milli, refused }
     }
 
     fn make_room(&mut self) {
@@ -191,5 +209,29 @@ mod tests {
         assert_eq!((again.arrivals, again.records), (0, 0));
         let anew = traces(rows.take(&row(2, 0), page(2_000, 2, false)));
         assert_eq!((anew.arrivals, anew.records, anew.gap_ms), (2, 20, None));
+    }
+
+    #[test]
+    fn adjusted_and_refused_counts_are_told_as_they_grow_and_not_invented() {
+        use crate::tally::{Particulars, Red};
+
+        let told = |requests, adjusted_requests_milli, refused| TallyRow {
+            red: Some(Red { requests, errors: 0, durations: [0; 16] }),
+            particulars: Some(Particulars {
+                adjusted_requests_milli,
+                refused,
+                ..Particulars::default()
+            }),
+            ..row(1, 0)
+        };
+        let mut rows = Rows::default();
+        let base = rows.take(&told(3, 30_000, 7), page(1_000, 1, true));
+        assert_eq!(base.refused, 0, "what was refused before is not known to be recent");
+        let next = rows.take(&told(5, 50_000, 9), page(1_100, 1, false));
+        assert_eq!((next.adjusted_milli, next.refused), (Some(20_000), 2));
+        let silent = rows.take(&row(2, 0), page(1_200, 1, false));
+        assert_eq!((silent.adjusted_milli, silent.refused), (None, 0));
+        let anew = rows.take(&told(1, 10_000, 4), page(1_300, 2, false));
+        assert_eq!((anew.adjusted_milli, anew.refused), (Some(10_000), 4));
     }
 }

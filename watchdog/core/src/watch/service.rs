@@ -58,6 +58,8 @@ pub(super) struct ServiceWatch {
     pub revisions: Revisions,
     pub share: Share,
     pub totals: Totals,
+    /// When the collector last refused records of it for want of room.
+    pub refused: Option<Tick>,
     /// When the work counter last grew.
     pub last_work: Option<Tick>,
     /// When the only process was last replaced: its debts went with it.
@@ -103,7 +105,8 @@ impl ServiceWatch {
             rows: Rows::default(),
             revisions: Revisions::default(),
             share: Share::default(),
-            totals: Totals { work: 0, requests: 0, spans: 0 },
+            totals: Totals { work: 0, requests: 0, spans: 0, adjusted_milli: 0 },
+            refused: None,
             last_work: None,
             restarted: None,
             first_live: None,
@@ -216,6 +219,12 @@ impl ServiceWatch {
         }
         if let Some((requests, _)) = growth.red {
             self.totals.requests = self.totals.requests.saturating_add(requests);
+            // A collector that does not look at sampling counts each span for itself.
+            let milli = growth.adjusted_milli.unwrap_or(requests.saturating_mul(1_000));
+            self.totals.adjusted_milli = self.totals.adjusted_milli.saturating_add(milli);
+        }
+        if growth.refused > 0 {
+            self.refused = Some(page.now);
         }
         if let Some(revision) = &row.revision {
             let counts = self.revisions.touch(revision, page.now);

@@ -6,8 +6,13 @@
 //!
 //! ```text
 //! short  ⇔  k < n·p − 4·√(n·v + 1)      n requests, k records, p = share · (1 − tolerance)
-//!           v = p·(1 − p) for sampled requests, p·(1 + p) where a request makes several records
+//!           v = p·(w − p) for sampled requests, p·(1 + p) where a request makes several records
 //! ```
+//!
+//! A sampler that says its probability (`ot=th`) makes each span stand for w requests. Then k is
+//! what the spans stand for, so that a sampler which is turned down on purpose is no loss, and the
+//! play is as wide as spans that stand for w each may scatter. Where the play is as wide as what is
+//! asked for, nothing is proven.
 //!
 //! The window is skewed against a false alarm: its requests are counted from later than its
 //! records, and only up to where records have had their time.
@@ -42,27 +47,53 @@ pub(super) struct Totals {
     /// Server and consumer spans.
     pub requests: u64,
     pub spans: u64,
+    /// Thousandths of requests that the server and consumer spans stand for.
+    pub adjusted_milli: u64,
 }
 
 impl Totals {
-    const fn records(&self, source: Source) -> u64 {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            work: self.work.saturating_sub(before.work),
+            requests: self.requests.saturating_sub(before.requests),
+            spans: self.spans.saturating_sub(before.spans),
+            adjusted_milli: self.adjusted_milli.saturating_sub(before.adjusted_milli),
+        }
+    }
+
+    fn records(&self, source: Source) -> f64 {
         match source {
-            Source::Requests => self.requests,
+            Source::Requests => as_f64(self.adjusted_milli) / 1_000.0,
+            Source::Spans => as_f64(self.spans),
+        }
+    }
+
+    /// The same as a whole number, for show.
+    const fn records_shown(&self, source: Source) -> u64 {
+        match source {
+            Source::Requests => self.adjusted_milli.div_ceil(1_000),
             Source::Spans => self.spans,
         }
+    }
+
+    /// For how many requests a span stands, on average; at least itself.
+    fn weight(&self) -> f64 {
+        let requests = as_f64(self.requests.max(1));
+        (as_f64(self.adjusted_milli) / 1_000.0 / requests).max(1.0)
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Learnt {
     ratio: f64,
+    weight: f64,
     source: Source,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Window {
     opened: Tick,
-    records: u64,
+    start: Totals,
     /// The work counter one beat interval later; `None` until then.
     work: Option<u64>,
 }
@@ -71,7 +102,10 @@ struct Window {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Comparison {
     pub counts: Counts,
+    /// Since when; `None` if no window is long enough.
+    pub since: Option<Tick>,
     pub requests: u64,
+    /// The requests that the records stand for.
     pub records: u64,
     pub ratio: f64,
     /// The share in this window, four sigmas down and up; `None` without work.
@@ -106,7 +140,9 @@ impl Share {
     pub fn note(&mut self, now: Tick, totals: Totals, live: bool, bounds: &ShareBounds) {
         self.noted = Some(now);
         self.learn(now, totals, live, bounds);
-        let Some(learnt) = self.learnt else { return };
+        if self.learnt.is_none() {
+            return;
+        }
         self.mark(now, totals.work, bounds);
         for window in &mut self.windows {
             // Beats of other instances may be one interval behind what they did already.
@@ -120,8 +156,7 @@ impl Share {
             if self.windows.len() >= 2 {
                 self.windows.pop_front();
             }
-            let records = totals.records(learnt.source);
-            self.windows.push_back(Window { opened: now, records, work: None });
+            self.windows.push_back(Window { opened: now, start: totals, work: None });
         }
     }
 
@@ -147,18 +182,17 @@ impl Share {
             self.learning = Some((now, totals));
             return;
         };
-        let work = totals.work.saturating_sub(start.work);
+        let grown = totals.since(&start);
         // Long against the time that records take, so that its two ends weigh little.
         let long_enough = now.since_ms(since) >= bounds.learn_ms.max(5 * bounds.due_ms);
-        if work < 2 * bounds.work_min || !long_enough {
+        if grown.work < 2 * bounds.work_min || !long_enough {
             return;
         }
-        let requests = totals.requests.saturating_sub(start.requests);
-        let spans = totals.spans.saturating_sub(start.spans);
-        let (source, records) =
-            if requests > 0 { (Source::Requests, requests) } else { (Source::Spans, spans) };
-        if records > 0 {
-            self.learnt = Some(Learnt { ratio: as_f64(records) / as_f64(work), source });
+        let source = if grown.requests > 0 { Source::Requests } else { Source::Spans };
+        let records = grown.records(source);
+        if records > 0.0 {
+            let ratio = records / as_f64(grown.work);
+            self.learnt = Some(Learnt { ratio, weight: grown.weight(), source });
         } else {
             self.learning = Some((now, totals));
         }
@@ -176,6 +210,7 @@ impl Share {
         let learnt = self.learnt?;
         let unproven = Comparison {
             counts: Counts::Unproven,
+            since: None,
             requests: 0,
             records: 0,
             ratio: learnt.ratio,
@@ -187,12 +222,9 @@ impl Share {
         // The younger window shows a fresh loss undiluted, the older one has more work.
         for window in self.windows.iter().rev() {
             let (Some((_, work)), Some(before)) = (marked, window.work) else { continue };
-            let compared = weigh(
-                &learnt,
-                work.saturating_sub(before),
-                totals.records(learnt.source).saturating_sub(window.records),
-                bounds,
-            );
+            let grown = totals.since(&window.start);
+            let compared = weigh(&learnt, work.saturating_sub(before), &grown, bounds);
+            let compared = Comparison { since: Some(window.opened), ..compared };
             match compared.counts {
                 Counts::Short => return Some(compared),
                 Counts::Agree | Counts::Unproven => thin = Some(compared),
@@ -202,16 +234,18 @@ impl Share {
     }
 }
 
-fn weigh(learnt: &Learnt, requests: u64, records: u64, bounds: &ShareBounds) -> Comparison {
+fn weigh(learnt: &Learnt, requests: u64, grown: &Totals, bounds: &ShareBounds) -> Comparison {
     let n = as_f64(requests);
-    let k = as_f64(records);
+    let k = grown.records(learnt.source);
     let allowed = learnt.ratio * (1.0 - bounds.tolerance);
+    // Of the weights then and now, the one that leaves more to chance.
+    let weight = learnt.weight.max(grown.weight());
     let variance = match learnt.source {
-        Source::Requests if allowed <= 1.0 => allowed * (1.0 - allowed),
+        Source::Requests if allowed <= weight => allowed * (weight - allowed),
         Source::Requests | Source::Spans => allowed * (1.0 + allowed),
     };
     let play = SIGMAS * (n * variance + 1.0).sqrt();
-    let counts = if requests < bounds.work_min {
+    let counts = if requests < bounds.work_min || n * allowed <= play {
         Counts::Unproven
     } else if k < n * allowed - play {
         Counts::Short
@@ -220,7 +254,8 @@ fn weigh(learnt: &Learnt, requests: u64, records: u64, bounds: &ShareBounds) -> 
     };
     // Without work there is no share, not a share of zero.
     let interval = (requests > 0).then(|| [((k - play) / n).max(0.0), (k + play) / n]);
-    Comparison { counts, requests, records, ratio: learnt.ratio, interval }
+    let records = grown.records_shown(learnt.source);
+    Comparison { counts, since: None, requests, records, ratio: learnt.ratio, interval }
 }
 
 /// Counts are far below 2⁵³, where the conversion is exact.

@@ -193,12 +193,17 @@ impl Stream {
         self.silent = self.reading(moment) == Reading::Silent;
     }
 
+    /// After so long without an arrival it is silent, if work is unanswered.
+    pub fn limit_ms(&self, moment: &Moment) -> u64 {
+        2 * self.period_ms(moment.contract_ms) + moment.slack_ms
+    }
+
     pub fn reading(&self, moment: &Moment) -> Reading {
         let Some(last) = self.last_arrival else { return Reading::Never };
         let now = moment.now;
         let period_ms = self.period_ms(moment.contract_ms);
         let from = last.max(moment.blind_until);
-        let limit_ms = 2 * period_ms + moment.slack_ms;
+        let limit_ms = self.limit_ms(moment);
         let within_limit = now.since_ms(from) <= limit_ms;
         if !within_limit && (self.silent || self.is_overdue(moment, period_ms)) {
             return Reading::Silent;

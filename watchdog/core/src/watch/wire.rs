@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::judge::{Counts, Opinion, Why, judge};
+use crate::judge::{Counts, Opinion, Probes, Why, judge};
 use crate::tally::Signal;
 use crate::tick::Tick;
 use crate::verdict::{
@@ -27,7 +27,8 @@ impl Watch {
         world.probe_state = self.probes.state(now, &self.config);
         let horizon = self.sight.blind_until;
         world.collector_sick = self.collector.is_sick(now, horizon, &self.config);
-        world.backend = self.collector.backend(now, &self.config);
+        let overdue = matches!(world.probe_state, Probes::Late | Probes::Lost);
+        world.backend = self.collector.backend(now, overdue, &self.config);
         let opinion = judge(&service.evidence(&world));
         // The step that would have found the change has not run yet: it began just now.
         let since = if opinion.kind == service.opinion.kind { service.since } else { now };
@@ -79,6 +80,8 @@ impl ServiceWatch {
             | Why::NoWitness
             | Why::ProbesUnknown
             | Why::ProbesOverdue
+            | Why::RuleDrops
+            | Why::CollectorRefuses
             | Why::BeatsLost
             | Why::LoopHung
             | Why::TooFewInstances

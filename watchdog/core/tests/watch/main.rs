@@ -1,5 +1,6 @@
 //! Stories about the watch as a whole, told to it millisecond by millisecond.
 
+mod flow;
 mod healthy;
 mod memory;
 mod path;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use watchdog_core::beat::{BeatBody, Token};
 use watchdog_core::names::{Boot, Environment, Instance, Revision, Service};
-use watchdog_core::tally::{Flow, Red, Signal, SignalTally, TallyPage, TallyRow};
+use watchdog_core::tally::{Flow, Particulars, Red, Signal, SignalTally, TallyPage, TallyRow};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{Stage, Verdict, VerdictKind};
 use watchdog_core::watch::{COLLECTOR_SERVICE, Effect, Event, ExpectedService, Watch, WatchConfig};
@@ -36,6 +36,10 @@ pub struct Behaviour {
     pub changes: bool,
     /// Of ten requests, so many become spans.
     pub share: u64,
+    /// Of ten spans that were made, so many are sent, and each says that it stands for its part.
+    pub sampled: u64,
+    /// The collector refuses what is exported.
+    pub refused: bool,
 }
 
 impl Default for Behaviour {
@@ -55,6 +59,8 @@ impl Default for Behaviour {
             phase_ms: 130,
             changes: true,
             share: 10,
+            sampled: 10,
+            refused: false,
         }
     }
 }
@@ -75,6 +81,8 @@ struct Row {
     traces: Option<SignalTally>,
     metrics: Option<SignalTally>,
     spans: u64,
+    adjusted_milli: u64,
+    refused: u64,
     last: BTreeMap<Signal, u64>,
     dirty: bool,
 }
@@ -308,12 +316,21 @@ impl Rig {
             traces: None,
             metrics: None,
             spans: 0,
+            adjusted_milli: 0,
+            refused: 0,
             last: BTreeMap::new(),
             dirty: true,
         });
+        row.dirty = true;
+        if behaviour.refused {
+            row.refused += std::mem::take(&mut process.unexported);
+            return;
+        }
         if traces {
-            let spans = std::mem::take(&mut process.unexported);
+            let made = std::mem::take(&mut process.unexported);
+            let spans = made * behaviour.sampled / 10;
             row.spans += spans;
+            row.adjusted_milli += spans * 10_000 / behaviour.sampled;
             arrive(&mut row.traces, spans, true);
             row.last.insert(Signal::Traces, now);
         }
@@ -321,7 +338,6 @@ impl Rig {
             arrive(&mut row.metrics, 3, behaviour.changes);
             row.last.insert(Signal::Metrics, now);
         }
-        row.dirty = true;
     }
 
     fn advance_path(&mut self) {
@@ -388,7 +404,11 @@ impl Rig {
                         errors: 0,
                         durations: [0; 16],
                     }),
-                    particulars: None,
+                    particulars: Some(Particulars {
+                        adjusted_requests_milli: row.adjusted_milli,
+                        refused: row.refused,
+                        ..Particulars::default()
+                    }),
                 }
             })
             .collect();

@@ -16,13 +16,14 @@ fn run(share: &mut Share, from_s: u64, to_s: u64, totals: &mut Totals, tenths: u
     for second in from_s..to_s {
         totals.work += 20;
         totals.requests += 2 * tenths;
+        totals.adjusted_milli += 2_000 * tenths;
         share.note(Tick(second * 1_000), *totals, true, &BOUNDS);
     }
 }
 
 fn learnt() -> (Share, Totals) {
     let mut share = Share::default();
-    let mut totals = Totals { work: 0, requests: 0, spans: 0 };
+    let mut totals = Totals { work: 0, requests: 0, spans: 0, adjusted_milli: 0 };
     run(&mut share, 0, 40, &mut totals, 10);
     (share, totals)
 }
@@ -64,7 +65,7 @@ fn a_loss_that_grows_slowly_is_not_followed_down() {
 #[test]
 fn nothing_is_compared_before_a_share_is_learnt() {
     let mut share = Share::default();
-    let mut totals = Totals { work: 0, requests: 0, spans: 0 };
+    let mut totals = Totals { work: 0, requests: 0, spans: 0, adjusted_milli: 0 };
     run(&mut share, 0, 3, &mut totals, 10);
     assert_eq!(state(&share, totals), None);
 }
@@ -83,7 +84,55 @@ fn little_work_proves_nothing() {
 
 #[test]
 fn a_sampled_share_has_room_for_chance() {
-    let learnt = Learnt { ratio: 0.1, source: Source::Requests };
-    assert_eq!(weigh(&learnt, 1_000, 60, &BOUNDS).counts, Counts::Agree);
-    assert_eq!(weigh(&learnt, 1_000, 40, &BOUNDS).counts, Counts::Short);
+    let learnt = Learnt { ratio: 0.1, weight: 1.0, source: Source::Requests };
+    let counts = |requests| weigh(&learnt, 1_000, &said(requests, 1), &BOUNDS).counts;
+    assert_eq!(counts(60), Counts::Agree);
+    assert_eq!(counts(40), Counts::Short);
+}
+
+/// Server spans that stand for `weight` requests each.
+const fn said(requests: u64, weight: u64) -> Totals {
+    Totals { work: 0, requests, spans: requests, adjusted_milli: requests * weight * 1_000 }
+}
+
+#[test]
+fn a_sampler_that_is_turned_down_and_says_so_is_no_loss() {
+    let (mut share, mut totals) = learnt();
+    // One request in ten is kept from here on, and stands for ten.
+    for second in 40..80 {
+        totals.work += 20;
+        totals.requests += 2;
+        totals.adjusted_milli += 20_000;
+        share.note(Tick(second * 1_000), totals, true, &BOUNDS);
+    }
+    assert_eq!(state(&share, totals), Some(Counts::Agree));
+}
+
+#[test]
+fn a_loss_behind_a_sampler_that_says_its_share_is_found() {
+    let learnt = Learnt { ratio: 1.0, weight: 10.0, source: Source::Requests };
+    assert_eq!(weigh(&learnt, 2_000, &said(200, 10), &BOUNDS).counts, Counts::Agree);
+    assert_eq!(weigh(&learnt, 2_000, &said(60, 10), &BOUNDS).counts, Counts::Short);
+}
+
+#[test]
+fn spans_that_stand_for_more_requests_than_were_done_prove_nothing() {
+    let learnt = Learnt { ratio: 1.0, weight: 1_000.0, source: Source::Requests };
+    assert_eq!(weigh(&learnt, 500, &said(0, 1), &BOUNDS).counts, Counts::Unproven);
+}
+
+proptest::proptest! {
+    #[test]
+    fn more_records_never_make_counts_short(
+        requests in 50_u64..100_000,
+        kept in 0_u64..100_000,
+        more in 0_u64..1_000,
+        ratio in 0.01_f64..3.0,
+    ) {
+        let learnt = Learnt { ratio, weight: 1.0, source: Source::Requests };
+        let counts = |kept| weigh(&learnt, requests, &said(kept, 1), &BOUNDS).counts;
+        if counts(kept) != Counts::Short {
+            proptest::prop_assert_ne!(counts(kept + more), Counts::Short);
+        }
+    }
 }

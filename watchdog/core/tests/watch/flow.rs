@@ -1,0 +1,88 @@
+//! Stories about what the collector says of the records: refused, dropped by a rule, sampled.
+
+use watchdog_core::tick::Tick;
+use watchdog_core::verdict::{Stage, VerdictKind};
+use watchdog_core::watch::Effect;
+
+use crate::rig::{Behaviour, Rig};
+
+fn kinds(rig: &Rig) -> Vec<VerdictKind> {
+    rig.kinds.get("a").into_iter().flatten().map(|(_, kind)| *kind).collect()
+}
+
+fn is_conviction(told: &(u64, Effect)) -> bool {
+    matches!(told.1, Effect::ConvictCollector { .. })
+}
+
+#[test]
+fn a_service_that_the_collector_refuses_is_not_blamed_for_the_silence() {
+    let mut rig = Rig::live(Behaviour::default());
+    rig.kinds.clear();
+    rig.of("a").refused = true;
+    rig.until("a", VerdictKind::Unknown, 2_300);
+    assert_eq!(rig.stage("a"), Some(Stage::Collector));
+    assert!(rig.verdict("a").reason.contains("refuses"), "{}", rig.verdict("a").reason);
+    rig.run(20_000);
+    assert_eq!(kinds(&rig), [VerdictKind::Unknown], "it stays the collector's doing");
+    rig.of("a").refused = false;
+    rig.until("a", VerdictKind::Live, 25_000);
+    assert_eq!(kinds(&rig), [VerdictKind::Unknown, VerdictKind::Live]);
+}
+
+#[test]
+fn a_service_that_falls_silent_after_it_was_refused_is_lost_in_its_own_right() {
+    let mut rig = Rig::live(Behaviour::default());
+    rig.of("a").refused = true;
+    rig.run(10_000);
+    rig.of("a").traces_ms = None;
+    rig.until("a", VerdictKind::TelemetryLost, 2_300);
+    assert_eq!(rig.stage("a"), Some(Stage::Sdk), "probes return: the way is open");
+}
+
+#[test]
+fn a_rule_that_drops_the_probes_too_is_located_at_the_collector_and_no_backend_is_blamed() {
+    let mut rig = Rig::live(Behaviour::default());
+    rig.path.probes_pass = false;
+    rig.path.flow.backend = true;
+    for _ in 0..20 {
+        rig.path.flow.received += 10;
+        rig.path.flow.dropped += 10;
+        rig.path.flow.dropped_by_rule += 10;
+        rig.run(500);
+    }
+    assert_eq!((rig.kind("a"), rig.stage("a")), (VerdictKind::Unknown, Some(Stage::Collector)));
+    assert!(rig.verdict("a").reason.contains("rule"), "{}", rig.verdict("a").reason);
+    assert!(!rig.log.iter().any(is_conviction), "the same rules would drop the same again");
+    assert!(!rig.watch.collector(Tick(rig.now)).convicted);
+}
+
+#[test]
+fn a_rule_that_lets_probes_pass_is_no_trouble() {
+    let mut rig = Rig::live(Behaviour::default());
+    rig.kinds.clear();
+    rig.path.flow.backend = true;
+    for _ in 0..20 {
+        rig.path.flow.received += 10;
+        rig.path.flow.forwarded += 5;
+        rig.path.flow.dropped += 5;
+        rig.path.flow.dropped_by_rule += 5;
+        rig.run(500);
+    }
+    assert_eq!(kinds(&rig), [], "{:?}", rig.verdict("a"));
+}
+
+#[test]
+fn a_sampler_that_is_turned_down_and_says_so_is_not_lossy() {
+    let mut rig = Rig::live(Behaviour { work_ms: Some(10), ..Behaviour::default() });
+    rig.kinds.clear();
+    rig.of("a").sampled = 1;
+    rig.run(60_000);
+    assert_eq!(kinds(&rig), [], "{:?}", rig.verdict("a"));
+}
+
+#[test]
+fn records_that_vanish_without_a_word_are_lossy() {
+    let mut rig = Rig::live(Behaviour { work_ms: Some(10), ..Behaviour::default() });
+    rig.of("a").share = 5;
+    rig.until("a", VerdictKind::Lossy, 40_000);
+}
