@@ -358,12 +358,17 @@ impl Watch {
         let (was_live, is_live) = (before == VerdictKind::Live, after == VerdictKind::Live);
         match (was_live, is_live) {
             (false, true) => self.live += 1,
-            (true, false) => self.live -= 1,
+            (true, false) => {
+                self.live -= 1;
+                self.services[index].fell = Some(now);
+            }
             (true, true) | (false, false) => {}
         }
         match after {
             VerdictKind::TelemetryLost | VerdictKind::Down => {
-                if was_live {
+                // Beats and telemetry that end together are missed one after the other.
+                let recent = |at: Tick| now.since_ms(at) <= self.config.mass_window_ms;
+                if self.services[index].fell.is_some_and(recent) {
                     self.mass.fall(index, now);
                 }
                 self.ailing.insert(index);
@@ -375,6 +380,7 @@ impl Watch {
                 self.ailing.insert(index);
             }
             VerdictKind::Live | VerdictKind::Idle | VerdictKind::Unknown => {
+                self.services[index].fell = None;
                 self.mass.rise(index);
                 self.ailing.remove(&index);
             }

@@ -8,6 +8,7 @@ mod beats;
 mod clients;
 mod fakes;
 mod flood;
+mod lateness;
 mod notify;
 mod stage;
 mod stops;

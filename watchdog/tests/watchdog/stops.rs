@@ -19,6 +19,7 @@ use holdpoint_beat::{Beats, Sender};
 use rustix::process::{Pid, Signal, kill_process};
 use watchdog::Config;
 
+use crate::lateness::Lateness;
 use crate::stage::{PATIENCE, Stage, config, wiring};
 
 const SERVICES: usize = 10;
@@ -91,6 +92,7 @@ async fn a_stopped_service_is_suspected_and_then_lost() {
     let stops: usize = asked.unwrap_or(SERVICES);
     let config = Config { attest_interval_ms: 20, ..config() };
     let stage = Stage::start(config, Vec::new(), wiring()).await;
+    let lateness = Lateness::watch();
     let names: Vec<_> = (0..SERVICES).map(|index| format!("stopped-{index}")).collect();
     let children: Vec<_> = names.iter().map(|name| Beating::start(&stage, name)).collect();
     let (mut suspected, mut lost) = (Vec::new(), Vec::new());
@@ -123,6 +125,8 @@ async fn a_stopped_service_is_suspected_and_then_lost() {
     let part = |sorted: &[u64], percent: usize| {
         sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
     };
+    let [late_p99, late_max] = lateness.end();
+    println!("this machine woke a sleeper late by {late_p99:.1} ms (p99), {late_max:.1} ms (max)");
     println!(
         "{} stops: suspected p50 {} p99 {} max {} ms; lost p50 {} p99 {} max {} ms",
         suspected.len(),

@@ -70,6 +70,8 @@ pub(super) struct ServiceWatch {
     pub quality: Quality,
     pub opinion: Opinion,
     pub since: Tick,
+    /// When it fell from `live`, until it is well or `unknown`.
+    pub fell: Option<Tick>,
     /// The entry of this service in the queue of deadlines.
     pub queued: Option<Tick>,
 }
@@ -114,6 +116,7 @@ impl ServiceWatch {
             quality: Quality::default(),
             opinion,
             since: now,
+            fell: None,
             queued: None,
         }
     }

@@ -209,6 +209,22 @@ fn most_services_silent_at_once_are_mass_silence_and_convict_nobody() {
 }
 
 #[test]
+fn most_services_cut_off_at_once_are_mass_silence_although_beats_are_missed_first() {
+    let config = WatchConfig { beat_interval_ms: 100, ..WatchConfig::default() };
+    let mut rig = Rig::new(config, vec![]);
+    let quick = Behaviour { beat_ms: 100, ..quick() };
+    (0..5).for_each(|number| rig.add(&format!("s{number}"), quick.clone()));
+    rig.run(30_000);
+    rig.services.clear();
+    rig.run(6_000);
+    let missed = |(_, kind): &(u64, VerdictKind)| *kind == VerdictKind::HeartbeatLost;
+    assert!(rig.kinds["s0"].iter().any(missed));
+    assert_eq!(rig.kind("s0"), VerdictKind::Down);
+    assert!(rig.watch.mass_silence());
+    assert_eq!(rig.stage("s0"), Some(Stage::Observer));
+}
+
+#[test]
 fn services_behind_a_hung_collector_are_no_mass_silence() {
     let mut rig = Rig::new(WatchConfig::default(), vec![]);
     for number in 0..10 {
