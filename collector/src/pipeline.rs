@@ -133,7 +133,7 @@ impl Pipeline {
                     })?;
                 }
                 self.ruled_out(kind, ruled_out);
-                self.tally.add(&scanned, driver::now());
+                self.tally.add(&scanned, driver::now(), driver::unix_ms());
                 self.taps.passes(signal, &whole, driver::now);
                 scanned.records
             }

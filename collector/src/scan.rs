@@ -63,6 +63,9 @@ pub(crate) struct Counts {
     pub(crate) adjusted_errors_milli: u64,
     /// Durations of the requests, in the buckets of [`DURATION_BOUNDS_MS`].
     pub(crate) durations: [u64; DURATION_BOUNDS_MS.len() + 1],
+    /// The newest time that a record of it tells, in nanoseconds since 1970; 0 if none tells any.
+    /// Of a span that is its end, of a log record its own time or else when it was observed.
+    pub(crate) newest_ns: u64,
     /// Tells the scope that is being read from others.
     scope: u64,
 }

@@ -74,9 +74,10 @@ impl Tally {
         });
     }
 
-    /// Counts a request that arrived at `now`.
-    pub(crate) fn add(&self, scanned: &Scanned<'_>, now: Tick) {
-        self.change(|book| book.add(scanned, now));
+    /// Counts a request that arrived at `now`, which is `unix_ms` by the clock that records are
+    /// dated by.
+    pub(crate) fn add(&self, scanned: &Scanned<'_>, now: Tick, unix_ms: u64) {
+        self.change(|book| book.add(scanned, now, unix_ms));
     }
 
     /// Counts records that were refused for want of room, and whose they are.

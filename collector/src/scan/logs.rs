@@ -42,6 +42,7 @@ fn read(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
         }
     }
     counts.records += 1;
+    counts.newest_ns = counts.newest_ns.max(if time == 0 { observed } else { time });
     counts.errors += u64::from(severity >= SEVERITY_ERROR);
     let hash = mix(mix(bytes.len() as u64, time), observed);
     counts.fingerprint = counts.fingerprint.wrapping_add(hash);

@@ -35,6 +35,7 @@ struct Metric {
     not_finite: u64,
     unseen: u64,
     fingerprint: u64,
+    newest_ns: u64,
 }
 
 impl Metric {
@@ -83,6 +84,7 @@ pub(super) fn metric(
     counts.ended += metric.ended;
     counts.not_finite += metric.not_finite;
     counts.unseen += metric.unseen;
+    counts.newest_ns = counts.newest_ns.max(metric.newest_ns);
     counts.sightings += sightings.len() - sighted;
     counts.fingerprint = counts.fingerprint.wrapping_add(mix(metric.fingerprint, metric.name));
     Ok(())
@@ -143,6 +145,7 @@ fn count(shape: Shape, point: &Point, metric: &mut Metric, sightings: &mut Sight
         return;
     }
     metric.records += 1;
+    metric.newest_ns = metric.newest_ns.max(point.time);
     metric.fingerprint = metric.fingerprint.wrapping_add(point.hash);
     if !(point.value.is_finite() && point.sum.is_finite()) {
         metric.not_finite += 1;

@@ -26,6 +26,7 @@ struct Told {
     requests: u64,
     errors: u64,
     durations: u64,
+    newest_ns: u64,
 }
 
 fn by_scan(signal: Signal, bytes: &[u8]) -> Result<Vec<Told>, Malformed> {
@@ -41,6 +42,7 @@ fn by_scan(signal: Signal, bytes: &[u8]) -> Result<Vec<Told>, Malformed> {
             requests: found.counts.requests,
             errors: found.counts.errors,
             durations: found.counts.durations.iter().sum(),
+            newest_ns: found.counts.newest_ns,
         });
     })?;
     Ok(told)
@@ -60,6 +62,7 @@ fn of_traces(request: &ExportTraceServiceRequest) -> Vec<Told> {
                 continue;
             }
             told.records += 1;
+            told.newest_ns = told.newest_ns.max(span.end_time_unix_nano);
             if span.kind == 2 || span.kind == 5 {
                 told.requests += 1;
                 told.errors += u64::from(span.status.as_ref().is_some_and(|s| s.code == 2));
@@ -72,8 +75,8 @@ fn of_traces(request: &ExportTraceServiceRequest) -> Vec<Told> {
     request.resource_spans.iter().map(told).collect()
 }
 
-/// Of each data point: whether its ids are good, its flags, and a value or sum.
-fn points(data: Option<&Data>) -> Vec<(bool, u32, f64)> {
+/// Of each data point: whether its ids are good, its flags, its time, and a value or sum.
+fn points(data: Option<&Data>) -> Vec<(bool, u32, u64, f64)> {
     use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
     let good = rejected::are_good_exemplars;
     let number = |p: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
@@ -81,22 +84,27 @@ fn points(data: Option<&Data>) -> Vec<(bool, u32, f64)> {
             Some(Value::AsDouble(value)) => value,
             Some(Value::AsInt(_)) | None => 0.0,
         };
-        (good(&p.exemplars), p.flags, value)
+        (good(&p.exemplars), p.flags, p.time_unix_nano, value)
     };
     match data {
         Some(Data::Gauge(d)) => d.data_points.iter().map(number).collect(),
         Some(Data::Sum(d)) => d.data_points.iter().map(number).collect(),
         Some(Data::Histogram(d)) => {
             let point = |p: &opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint| {
-                (good(&p.exemplars), p.flags, p.sum.unwrap_or(0.0))
+                (good(&p.exemplars), p.flags, p.time_unix_nano, p.sum.unwrap_or(0.0))
             };
             d.data_points.iter().map(point).collect()
         }
         Some(Data::ExponentialHistogram(d)) => {
-            let points = d.data_points.iter();
-            points.map(|p| (good(&p.exemplars), p.flags, p.sum.unwrap_or(0.0))).collect()
+            let point =
+                |p: &opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint| {
+                    (good(&p.exemplars), p.flags, p.time_unix_nano, p.sum.unwrap_or(0.0))
+                };
+            d.data_points.iter().map(point).collect()
         }
-        Some(Data::Summary(d)) => d.data_points.iter().map(|p| (true, p.flags, p.sum)).collect(),
+        Some(Data::Summary(d)) => {
+            d.data_points.iter().map(|p| (true, p.flags, p.time_unix_nano, p.sum)).collect()
+        }
         None => Vec::new(),
     }
 }
@@ -105,13 +113,14 @@ fn of_metrics(request: &ExportMetricsServiceRequest) -> Vec<Told> {
     let told = |resource: &opentelemetry_proto::tonic::metrics::v1::ResourceMetrics| {
         let mut told = identity(resource.resource.as_ref());
         for metric in resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-            for (is_good, flags, values) in points(metric.data.as_ref()) {
+            for (is_good, flags, time, values) in points(metric.data.as_ref()) {
                 if !is_good {
                     told.rejected += 1;
                 } else if flags & 1 == 1 {
                     told.ended += 1;
                 } else {
                     told.records += 1;
+                    told.newest_ns = told.newest_ns.max(time);
                     told.not_finite += u64::from(!values.is_finite());
                 }
             }
@@ -127,6 +136,8 @@ fn of_logs(request: &ExportLogsServiceRequest) -> Vec<Told> {
         for record in resource.scope_logs.iter().flat_map(|scope| &scope.log_records) {
             if rejected::is_good_log(record) {
                 told.records += 1;
+                let (own, observed) = (record.time_unix_nano, record.observed_time_unix_nano);
+                told.newest_ns = told.newest_ns.max(if own == 0 { observed } else { own });
                 told.errors += u64::from(record.severity_number >= 17);
             } else {
                 told.rejected += 1;

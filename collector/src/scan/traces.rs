@@ -62,6 +62,7 @@ fn read(bytes: &[u8], counts: &mut Counts) -> Result<(), Malformed> {
         }
     }
     counts.records += 1;
+    counts.newest_ns = counts.newest_ns.max(end);
     counts.fingerprint = counts.fingerprint.wrapping_add(mix(mix(name, start), end));
     if kind == KIND_SERVER || kind == KIND_CONSUMER {
         counts.requests += 1;

@@ -11,7 +11,7 @@ use watchdog_core::tally::{Flow, TallyPage};
 use watchdog_core::tick::Tick;
 
 use super::Size;
-use super::row::{Names, Row};
+use super::row::{Arrival, Names, Row};
 use super::streams::Watched;
 use crate::ledger::Outgo;
 use crate::scan::{Found, Identity, Probe, Scanned, Sighting};
@@ -114,9 +114,10 @@ impl Book {
         &mut self.flow
     }
 
-    pub(super) fn add(&mut self, scanned: &Scanned<'_>, now: Tick) {
+    pub(super) fn add(&mut self, scanned: &Scanned<'_>, now: Tick, unix_ms: u64) {
         self.cursor += 1;
         self.request += 1;
+        let arrival = Arrival { request: self.request, at: now, unix_ms };
         self.flow.received += scanned.records;
         let mut sightings: &[Sighting] = &scanned.sightings;
         scanned.each(|found| {
@@ -126,7 +127,7 @@ impl Book {
             sightings = of_others;
             let has_any = found.counts.records + found.counts.ended > 0;
             if has_any && !found.identity.is_probe() {
-                self.add_found(scanned, found, of_this, now);
+                self.add_found(scanned, found, of_this, arrival);
             }
         });
     }
@@ -149,7 +150,7 @@ impl Book {
         scanned: &Scanned<'_>,
         found: &Found<'_>,
         sightings: &[Sighting],
-        now: Tick,
+        arrival: Arrival,
     ) {
         // A series that ended is no arrival: it makes no row where none is.
         let row = if found.counts.records > 0 {
@@ -161,7 +162,7 @@ impl Book {
         match row {
             Ok(at) => {
                 let row = &mut self.rows[at];
-                row.add(scanned.signal, &found.counts, self.request, now);
+                row.add(scanned.signal, &found.counts, arrival);
                 self.streams.see(at, sightings, &mut row.particulars);
                 row.changed_at = self.cursor;
             }

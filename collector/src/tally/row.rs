@@ -50,12 +50,24 @@ pub(super) struct Row {
     pub(super) particulars: Particulars,
 }
 
+/// One request as it arrives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Its number.
+    pub(super) request: u64,
+    pub(super) at: Tick,
+    /// The same moment by the clock that records are dated by.
+    pub(super) unix_ms: u64,
+}
+
 #[derive(Debug)]
 struct Arrivals {
     arrivals: u64,
     records: u64,
     changes: u64,
     last: Tick,
+    /// How much later the last request came than its newest record says; `None` if none says.
+    late_ms: Option<i64>,
     /// The request that was counted last, and whether it was counted as a change.
     request: u64,
     changed: bool,
@@ -79,14 +91,14 @@ impl Row {
     }
 
     /// Counts what `request` holds of this row; a request may come here several times.
-    pub(super) fn add(&mut self, signal: Signal, counts: &Counts, request: u64, now: Tick) {
+    pub(super) fn add(&mut self, signal: Signal, counts: &Counts, arrival: Arrival) {
         let arrivals = match signal {
             Signal::Traces => &mut self.traces,
             Signal::Metrics => &mut self.metrics,
             Signal::Logs => &mut self.logs,
         };
         if counts.records > 0 {
-            arrivals.get_or_insert_with(|| Arrivals::new(now)).add(counts, request, now);
+            arrivals.get_or_insert_with(|| Arrivals::new(arrival.at)).add(counts, arrival);
         }
         self.add_particulars(signal, counts);
         if counts.requests > 0 {
@@ -140,6 +152,7 @@ impl Arrivals {
             records: 0,
             changes: 0,
             last: now,
+            late_ms: None,
             request: 0,
             changed: false,
             recent: [None; RECENT],
@@ -147,14 +160,19 @@ impl Arrivals {
         }
     }
 
-    fn add(&mut self, counts: &Counts, request: u64, now: Tick) {
-        if self.request != request {
-            self.request = request;
+    fn add(&mut self, counts: &Counts, arrival: Arrival) {
+        if self.request != arrival.request {
+            self.request = arrival.request;
             self.changed = false;
+            self.late_ms = None;
             self.arrivals += 1;
         }
         self.records += counts.records;
-        self.last = now;
+        self.last = arrival.at;
+        if counts.newest_ns > 0 {
+            let late_ms = signed(arrival.unix_ms) - signed(counts.newest_ns / 1_000_000);
+            self.late_ms = Some(self.late_ms.map_or(late_ms, |known| known.min(late_ms)));
+        }
         if !self.recent.contains(&Some(counts.fingerprint)) {
             self.recent[self.next] = Some(counts.fingerprint);
             self.next = (self.next + 1) % RECENT;
@@ -171,6 +189,11 @@ impl Arrivals {
             records: self.records,
             changes: self.changes,
             last_age_ms: now.since_ms(self.last),
+            late_ms: self.late_ms,
         }
     }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).expect("64 bits of nanoseconds are less than 2^63 milliseconds")
 }

@@ -17,7 +17,7 @@ fn tally(rows_max: usize) -> Tally {
 
 fn add(tally: &Tally, signal: Signal, request: &impl Message, now: u64) {
     let bytes = request.encode_to_vec();
-    tally.add(&Scanned::of(signal, &bytes).expect("valid"), Tick(now));
+    tally.add(&Scanned::of(signal, &bytes).expect("valid"), Tick(now), BOOT_MS + now);
 }
 
 #[test]
@@ -49,6 +49,33 @@ fn values_that_stand_still_are_records_but_no_changes() {
     let page = tally.page(0, Tick(9));
     let metrics = page.rows[0].metrics.as_ref().expect("arrived");
     assert_eq!((metrics.arrivals, metrics.records, metrics.changes), (5, 5, 2));
+}
+
+#[test]
+fn an_arrival_tells_how_late_its_newest_record_is_and_nothing_if_none_is_dated() {
+    let ns = |ms: u64| (BOOT_MS + ms) * 1_000_000;
+    let late_ms = |tally: &Tally| {
+        let rows = tally.page(0, Tick(9)).rows;
+        rows[0].metrics.as_ref().expect("arrived").late_ms
+    };
+    let tally = tally(10);
+    for (dated, arrived, late) in [
+        (0, 1, None),
+        (ns(5), 12, Some(7)),
+        (ns(90), 20, Some(-70)),
+        (ns(3), 20, Some(17)),
+        (u64::MAX, 20, Some(1_700_000_000_020 - 18_446_744_073_709)),
+        (0, 30, None),
+    ] {
+        add(&tally, Signal::Metrics, &samples::gauge(1.0, dated), arrived);
+        assert_eq!(late_ms(&tally), late, "dated {dated}");
+    }
+    let two =
+        [samples::gauge(1.0, ns(1)).encode_to_vec(), samples::gauge(2.0, ns(8)).encode_to_vec()];
+    let two = two.concat();
+    let scanned = Scanned::of(Signal::Metrics, &two).expect("concatenation is merging");
+    tally.add(&scanned, Tick(10), BOOT_MS + 10);
+    assert_eq!(late_ms(&tally), Some(2), "the newest of all resources of the request counts");
 }
 
 #[test]
@@ -121,7 +148,7 @@ fn one_request_with_a_resource_twice_is_one_arrival() {
     let tally = tally(10);
     let one = samples::log_lines("shop", 2).encode_to_vec();
     let two = [one.clone(), one].concat();
-    tally.add(&Scanned::of(Signal::Logs, &two).expect("valid"), Tick(1));
+    tally.add(&Scanned::of(Signal::Logs, &two).expect("valid"), Tick(1), BOOT_MS);
     let page = tally.page(0, Tick(1));
     let logs = page.rows[0].logs.as_ref().expect("arrived");
     assert_eq!((logs.arrivals, logs.records, logs.changes), (1, 4, 1));

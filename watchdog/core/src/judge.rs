@@ -7,6 +7,7 @@
 //! | fresh | silent | work moves | `telemetry_lost` |
 //! | fresh | some signals or one instance silent | work moves | `lossy` |
 //! | fresh | fresh | counts fall short of the witness | `lossy` |
+//! | fresh | fresh, and its records are old or dated in the future | | `unknown` |
 //! | fresh | silent or short | the collector refuses its records | `unknown` |
 //! | fresh | fresh | values stand still while work moves | `frozen` |
 //! | heard | any | a probe came back wrong | `forged` |
@@ -60,6 +61,10 @@ pub enum Telemetry {
     Missing,
     /// All of it is fresh.
     Fresh,
+    /// It arrives as it should, and the records tell of a time long past.
+    Stale,
+    /// It arrives as it should, and the records are dated in the future.
+    Skewed,
     /// Nothing is overdue: no work is unanswered, and none was done of late.
     Quiet,
     /// Work was done after a quiet time, and its telemetry is not due yet.
@@ -156,6 +161,8 @@ pub enum Why {
     SignalMissing,
     TelemetryDue,
     NoWitness,
+    RecordsOld,
+    RecordsAhead,
     ProbesUnknown,
     ProbesOverdue,
     RuleDrops,
@@ -200,6 +207,8 @@ pub fn judge(evidence: &Evidence) -> Opinion {
         Beats::Never => match evidence.telemetry {
             Telemetry::Never | Telemetry::Missing => unknown(None, Why::NeverHeard),
             Telemetry::Fresh
+            | Telemetry::Stale
+            | Telemetry::Skewed
             | Telemetry::Quiet
             | Telemetry::Due
             | Telemetry::PartlySilent
@@ -243,6 +252,8 @@ fn judge_without_beats(evidence: &Evidence, why: Why) -> Opinion {
     }
     match evidence.telemetry {
         Telemetry::Fresh
+        | Telemetry::Stale
+        | Telemetry::Skewed
         | Telemetry::PartlySilent
         | Telemetry::BlindInstance
         | Telemetry::PartlyMute
@@ -288,17 +299,33 @@ fn judge_with_beats(evidence: &Evidence) -> Opinion {
         Telemetry::PartlySilent => lossy(evidence, Why::SignalsSilent),
         Telemetry::BlindInstance => lossy(evidence, Why::InstanceBlind),
         Telemetry::Quiet => with_probes(evidence, VerdictKind::Idle, Why::NoWork),
-        Telemetry::Fresh => match (evidence.values, evidence.counts) {
-            (Values::Standing, Counts::Unproven | Counts::Agree | Counts::Short) => {
-                opinion(VerdictKind::Frozen, Some(Stage::Sdk), Why::ValuesStanding)
-            }
-            (Values::Moving, Counts::Short) if evidence.path == Path::Refusing => {
-                unknown(stage, Why::CollectorRefuses)
-            }
-            (Values::Moving, Counts::Short) => lossy(evidence, Why::CountsShort),
-            (Values::Moving, Counts::Unproven | Counts::Agree) => {
-                with_probes(evidence, VerdictKind::Live, Why::AllProven)
-            }
+        Telemetry::Fresh | Telemetry::Stale | Telemetry::Skewed => arriving(evidence, stage),
+    }
+}
+
+/// It arrives in time: does it tell the truth?
+fn arriving(evidence: &Evidence, stage: Option<Stage>) -> Opinion {
+    match (evidence.values, evidence.counts) {
+        (Values::Standing, Counts::Unproven | Counts::Agree | Counts::Short) => {
+            opinion(VerdictKind::Frozen, Some(Stage::Sdk), Why::ValuesStanding)
+        }
+        (Values::Moving, Counts::Short) if evidence.path == Path::Refusing => {
+            unknown(stage, Why::CollectorRefuses)
+        }
+        (Values::Moving, Counts::Short) => lossy(evidence, Why::CountsShort),
+        (Values::Moving, Counts::Unproven | Counts::Agree) => match evidence.telemetry {
+            Telemetry::Stale => unknown(stage, Why::RecordsOld),
+            Telemetry::Skewed => unknown(None, Why::RecordsAhead),
+            Telemetry::Never
+            | Telemetry::Missing
+            | Telemetry::Fresh
+            | Telemetry::Quiet
+            | Telemetry::Due
+            | Telemetry::PartlySilent
+            | Telemetry::BlindInstance
+            | Telemetry::Silent
+            | Telemetry::PartlyMute
+            | Telemetry::Mute => with_probes(evidence, VerdictKind::Live, Why::AllProven),
         },
     }
 }
@@ -369,6 +396,10 @@ impl Why {
             Self::TelemetryDue => "work has begun again and its telemetry is not due yet",
             Self::NoWitness => {
                 "telemetry is silent and beats carry no work counter, so idle and lost look alike"
+            }
+            Self::RecordsOld => "telemetry arrives, and what it tells is long past",
+            Self::RecordsAhead => {
+                "telemetry is dated in the future: a clock is wrong, so nothing has an age"
             }
             Self::ProbesUnknown => "no probe has proven the path yet",
             Self::ProbesOverdue => "probes are overdue, so the path is not proven",

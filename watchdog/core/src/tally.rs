@@ -99,6 +99,11 @@ pub struct SignalTally {
     pub changes: u64,
     /// Milliseconds since the last arrival when the page was made.
     pub last_age_ms: u64,
+    /// By how many milliseconds the last arrival came after the time that its newest record tells
+    /// of itself; negative for a record that is dated in the future. `None` if no record told a
+    /// time. The collector compares both by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<i64>,
 }
 
 /// Requests, errors and durations, from spans of kind server or consumer.

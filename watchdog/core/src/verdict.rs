@@ -122,6 +122,10 @@ pub struct RevisionEvidence {
 #[serde(rename_all = "snake_case")]
 pub enum SignalState {
     Fresh,
+    /// It arrives, and its records tell of a time long past.
+    Stale,
+    /// It arrives, and its records are dated in the future.
+    Skewed,
     Late,
     Silent,
     Ended,
@@ -134,6 +138,10 @@ pub struct SignalEvidence {
     pub expected: bool,
     pub last_arrival_age_ms: Option<u64>,
     pub cadence_ms: Option<u64>,
+    /// By how much the newest record of the last arrival was older than the arrival; negative if
+    /// it is dated in the future. `None` if no record told its time.
+    #[serde(default)]
+    pub late_ms: Option<i64>,
     pub records: Option<u64>,
 }
 

@@ -31,6 +31,7 @@ use crate::verdict::{Stage, Verdict, VerdictKind};
 
 mod collector;
 mod config;
+mod dating;
 mod debt;
 mod event;
 mod evidence;
@@ -219,7 +220,7 @@ impl Watch {
                 continue;
             }
             let Some(index) = self.find_or_add(row.service.clone(), now) else { continue };
-            self.services[index].count(&row, context, self.config.slack_ms);
+            self.services[index].count(&row, context, &self.config);
             touched.services.insert(index);
         }
     }

@@ -89,6 +89,7 @@ impl Rig {
                     records: seq * 10,
                     changes: seq,
                     last_age_ms: 0,
+                    late_ms: None,
                 }),
                 metrics: None,
                 logs: None,

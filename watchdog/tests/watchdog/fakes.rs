@@ -76,6 +76,7 @@ impl FakeCollector {
             records: 0,
             changes: 0,
             last_age_ms: 0,
+            late_ms: None,
         });
         traces.arrivals += 1;
         traces.records += records;

@@ -63,12 +63,12 @@ impl Collector {
         let row = self.rows.entry((instance.clone(), revision.clone())).or_default();
         let (spans, points) = (batch.spans, batch.points);
         if spans > 0 {
-            count(&mut row.traces, spans, true, now);
+            count(&mut row.traces, spans, true, batch.dated, now);
             row.requests += spans;
             row.errors += batch.errors;
         }
         if points > 0 {
-            count(&mut row.metrics, points, batch.changed, now);
+            count(&mut row.metrics, points, batch.changed, batch.dated, now);
         }
         row.is_dirty = true;
         self.is_dirty = true;
@@ -150,11 +150,19 @@ impl Collector {
     }
 }
 
-fn count(counted: &mut Option<(SignalTally, u64)>, records: u64, changed: bool, now: u64) {
-    let fresh = SignalTally { arrivals: 0, records: 0, changes: 0, last_age_ms: 0 };
+fn count(
+    counted: &mut Option<(SignalTally, u64)>,
+    records: u64,
+    changed: bool,
+    dated: u64,
+    now: u64,
+) {
+    let fresh = SignalTally { arrivals: 0, records: 0, changes: 0, last_age_ms: 0, late_ms: None };
     let (tally, at) = counted.get_or_insert((fresh, now));
     tally.arrivals += 1;
     tally.records += records;
     tally.changes += u64::from(changed);
+    let ms = |at: u64| i64::try_from(at).expect("a small number");
+    tally.late_ms = Some(ms(now) - ms(dated));
     *at = now;
 }

@@ -76,6 +76,10 @@ faults! {
     WatchdogStalls = "watchdog stalls again and again",
     ClockSteps = "clocks jump again and again",
     GateRestarts = "gate restarts again and again",
+    /// Each export comes a little later than the one before, and none is missed.
+    LaterAndLater = "telemetry later and later, never silent",
+    ClockAhead = "the service's clock jumps an hour ahead",
+    ClockBehind = "the service's clock jumps an hour back",
 }
 
 /// What becomes of one signal's exports.
@@ -87,6 +91,10 @@ pub enum Export {
     Standing,
     Halved,
     Late,
+    Later,
+    /// They are dated an hour wrong.
+    Ahead,
+    Behind,
     /// Old ones, played again.
     Replayed,
 }
@@ -125,6 +133,9 @@ impl Fault {
             | Self::Halved
             | Self::SignalLost
             | Self::SlowDrip
+            | Self::LaterAndLater
+            | Self::ClockAhead
+            | Self::ClockBehind
             | Self::BeatsReplayed
             | Self::BeatsLost
             | Self::LoopHangs
@@ -154,6 +165,9 @@ impl Fault {
             | Self::CollectorHangs => Export::Silent,
             Self::Halved => Export::Halved,
             Self::SlowDrip => Export::Late,
+            Self::LaterAndLater => Export::Later,
+            Self::ClockAhead => Export::Ahead,
+            Self::ClockBehind => Export::Behind,
             Self::BeatsReplayed => Export::Replayed,
             Self::NotANumber
             | Self::ZeroTraffic
@@ -183,6 +197,9 @@ impl Fault {
             | Self::BackendDown
             | Self::Halved
             | Self::SlowDrip
+            | Self::LaterAndLater
+            | Self::ClockAhead
+            | Self::ClockBehind
             | Self::CollectorStopped
             | Self::CollectorHangs
             | Self::CollectorDrops
@@ -238,6 +255,13 @@ impl Fault {
     /// milliseconds: half of the records are counted over windows of up to 20 s, the rest is seen
     /// in two periods or, for probes, in five seconds.
     pub const fn settles_ms(self) -> u64 {
-        if matches!(self, Self::Halved) { 25_000 } else { 8_000 }
+        if matches!(self, Self::Halved) {
+            25_000
+        } else if matches!(self, Self::LaterAndLater) {
+            // A third of a second each second, until it is more than a late export.
+            30_000
+        } else {
+            8_000
+        }
     }
 }

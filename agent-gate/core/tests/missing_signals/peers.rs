@@ -194,6 +194,8 @@ fn series(fault: Fault, fine: (Reading, Reading), since_ms: f64) -> (Reading, Re
         | Fault::SignalLost
         | Fault::LoopHangs
         | Fault::ServiceDown => both(Reading::Empty),
+        // Beyond what a query looks back, or ahead of it.
+        Fault::ClockAhead | Fault::ClockBehind => both(Reading::Empty),
         Fault::SlowDrip if since_ms < 30_000.0 => both(Reading::Empty),
         Fault::NotANumber | Fault::ZeroTraffic => both(Reading::Value(f64::NAN)),
         Fault::ConstantZero => both(Reading::Value(0.0)),
@@ -203,6 +205,7 @@ fn series(fault: Fault, fine: (Reading, Reading), since_ms: f64) -> (Reading, Re
         // The last value stays in the store's look-back, old ones look new, shares are of what is
         // left, and what is wrong beside the metrics is not in them.
         Fault::SlowDrip
+        | Fault::LaterAndLater
         | Fault::StaleLast
         | Fault::CollectorStopped
         | Fault::CollectorHangs

@@ -8,6 +8,8 @@ use watchdog_core::names::{Boot, Instance, Revision};
 use crate::chance::Chance;
 use crate::fault::{Beats, Export, Fault};
 
+const HOUR_MS: u64 = 3_600_000;
+
 pub const OLD: &str = "v1";
 pub const NEW: &str = "v2";
 
@@ -41,6 +43,8 @@ pub struct Batch {
     /// Points of metrics; 0 for an export without metrics.
     pub points: u64,
     pub changed: bool,
+    /// When its newest record was made, by the service's clock.
+    pub dated: u64,
 }
 
 impl Process {
@@ -113,7 +117,7 @@ impl Process {
         let all = std::mem::take(&mut self.unexported);
         let spans = match self.fault.map_or(Export::Fine, Fault::traces) {
             Export::Silent | Export::Standing => 0,
-            Export::Fine | Export::Late => all,
+            Export::Fine | Export::Late | Export::Later | Export::Ahead | Export::Behind => all,
             Export::Halved => {
                 self.sampled += all;
                 let kept = self.sampled / 2;
@@ -125,10 +129,20 @@ impl Process {
         let (points, changed) = match self.fault.map_or(Export::Fine, Fault::metrics) {
             Export::Silent | Export::Replayed => (0, false),
             Export::Standing => (3, false),
-            Export::Fine | Export::Halved | Export::Late => (3, all > 0),
+            Export::Fine
+            | Export::Halved
+            | Export::Late
+            | Export::Later
+            | Export::Ahead
+            | Export::Behind => (3, all > 0),
         };
         let errors = (spans as f64 * self.error_share + chance.part()) as u64;
-        let batch = Batch { spans, errors: errors.min(spans), points, changed };
+        let dated = match self.fault.map(Fault::traces) {
+            Some(Export::Ahead) => now + HOUR_MS,
+            Some(Export::Behind) => now - HOUR_MS,
+            Some(_) | None => now,
+        };
+        let batch = Batch { spans, errors: errors.min(spans), points, changed, dated };
         if self.fault.is_none() {
             self.last = Some(batch);
         }

@@ -286,11 +286,18 @@ impl Trial {
 
     fn export(&mut self, index: usize) {
         let process = &mut self.processes[index];
-        let is_late = process.fault.map(Fault::traces) == Some(Export::Late);
+        let late_ms = match process.fault.map(Fault::traces) {
+            Some(Export::Late) => 30_000,
+            Some(Export::Later) => {
+                let broke = self.broke.expect("it has begun");
+                ((self.now - broke) / 3).min(30_000)
+            }
+            Some(_) | None => 0,
+        };
         let revision = process.revision.clone();
         let instance = process.instance().clone();
         if let Some(batch) = process.export(self.now, &mut self.chance) {
-            let delay = self.delay() + if is_late { 30_000 } else { 0 };
+            let delay = self.delay() + late_ms;
             self.after(delay, What::Arrive(instance, revision, batch));
         }
         self.after(self.plan.export_ms, What::Export(index));

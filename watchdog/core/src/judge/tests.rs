@@ -16,7 +16,7 @@ fn kind(evidence: Evidence) -> VerdictKind {
     judge(&evidence).kind
 }
 
-/// Every evidence there is: 3·7·10·3·2·5·9 of them.
+/// Every evidence there is: 3·7·12·3·2·5·9 of them.
 fn all() -> Vec<Evidence> {
     const OBSERVERS: [Observer; 3] = [Observer::Steady, Observer::Started, Observer::Blind];
     const BEATS: [Beats; 7] = [
@@ -28,10 +28,12 @@ fn all() -> Vec<Evidence> {
         Beats::Hung,
         Beats::Lost,
     ];
-    const TELEMETRY: [Telemetry; 10] = [
+    const TELEMETRY: [Telemetry; 12] = [
         Telemetry::Never,
         Telemetry::Missing,
         Telemetry::Fresh,
+        Telemetry::Stale,
+        Telemetry::Skewed,
         Telemetry::Quiet,
         Telemetry::Due,
         Telemetry::PartlySilent,
@@ -276,4 +278,14 @@ fn a_rule_that_drops_the_probes_is_told_as_such_and_located_at_the_collector() {
         assert_eq!((filtered.kind, filtered.why), (VerdictKind::Unknown, Why::RuleDrops));
         assert_eq!(filtered.stage, Some(Stage::Collector));
     }
+}
+
+#[test]
+fn telemetry_that_arrives_in_time_and_tells_of_another_time_is_unknown_by_its_own_name() {
+    let stale = judge(&Evidence { telemetry: Telemetry::Stale, ..FINE });
+    assert_eq!((stale.kind, stale.why), (VerdictKind::Unknown, Why::RecordsOld));
+    let skewed = judge(&Evidence { telemetry: Telemetry::Skewed, ..FINE });
+    assert_eq!((skewed.kind, skewed.why), (VerdictKind::Unknown, Why::RecordsAhead));
+    let short = Evidence { telemetry: Telemetry::Stale, counts: Counts::Short, ..FINE };
+    assert_eq!(kind(short), VerdictKind::Lossy, "old and too few is no better than too few");
 }

@@ -49,6 +49,11 @@ pub struct WatchConfig {
     pub restart_grace_ms: u64,
     /// Least requests before telemetry counts are compared with the witness.
     pub witness_min: u64,
+    /// Records may be older than this on arrival, beyond the period of their export; what is older
+    /// is stale, or its clock is behind by as much.
+    pub record_late_ms: u64,
+    /// Records may be dated this far in the future; beyond it a clock is wrong.
+    pub record_ahead_ms: u64,
     /// Part of the learnt share that may be missing before the statistical bound is applied.
     pub loss_tolerance: f64,
     /// The witness is compared over windows of about this length.
@@ -90,6 +95,8 @@ impl Default for WatchConfig {
             learn_ms: 3_000,
             restart_grace_ms: 5_000,
             witness_min: 50,
+            record_late_ms: 5_000,
+            record_ahead_ms: 2_000,
             loss_tolerance: 0.15,
             witness_window_ms: 20_000,
             observer_gap_ms: 500,

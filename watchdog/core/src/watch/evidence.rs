@@ -12,11 +12,12 @@ use crate::tick::Tick;
 use crate::verdict::BeatState;
 use crate::watch::WatchConfig;
 use crate::watch::collector::Backend;
+use crate::watch::dating::Dated;
 use crate::watch::instance::InstanceWatch;
 use crate::watch::probes::ProbeLedger;
 use crate::watch::service::{ServiceWatch, Sight};
 use crate::watch::share::Comparison;
-use crate::watch::stream::{Moment, Reading, is_blind};
+use crate::watch::stream::{Moment, Reading, Stream, is_blind};
 
 /// What is true for all services at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,9 @@ impl ServiceWatch {
         let standing = self.is_standing(world);
         let compared = self.comparison(world);
         let refusing = match telemetry {
-            Telemetry::Fresh => compared.is_some_and(|compared| self.is_refused_in(&compared)),
+            Telemetry::Fresh | Telemetry::Stale | Telemetry::Skewed => {
+                compared.is_some_and(|compared| self.is_refused_in(&compared))
+            }
             Telemetry::BlindInstance
             | Telemetry::Never
             | Telemetry::Missing
@@ -203,11 +206,27 @@ impl ServiceWatch {
             }
         }
         let together = seen.together(named);
-        if together == Telemetry::Fresh && self.has_blind_instance(world, moment) {
-            Telemetry::BlindInstance
-        } else {
-            together
+        if together != Telemetry::Fresh {
+            return together;
         }
+        if self.has_blind_instance(world, moment) {
+            return Telemetry::BlindInstance;
+        }
+        let speaks = |stream: &&Stream| stream.expected || !named;
+        let dated = self.streams.iter().filter(speaks).map(|s| self.dated(s, world, moment));
+        match dated.max() {
+            Some(Dated::Late) => Telemetry::Stale,
+            Some(Dated::Ahead) => Telemetry::Skewed,
+            Some(Dated::Timely) | None => Telemetry::Fresh,
+        }
+    }
+
+    /// What the times in the records of one signal say, over all instances that beat.
+    pub fn dated(&self, stream: &Stream, world: &World<'_>, moment: &Moment) -> Dated {
+        let limit_ms = stream.limit_ms(moment);
+        let own = self.fresh(world).map(|instance| &instance.dating[stream.signal as usize]);
+        let all = own.chain([&stream.dating]).map(|dating| dating.reading(world.now, limit_ms));
+        all.max().unwrap_or(Dated::Timely)
     }
 
     fn has_blind_instance(&self, world: &World<'_>, moment: &Moment) -> bool {
@@ -275,6 +294,10 @@ impl ServiceWatch {
             if let Some(refused) = self.refused {
                 consider(refused.plus_ms(stream.limit_ms(&moment) + 1));
             }
+            let own = self.instances.values().map(|i| &i.dating[stream.signal as usize]);
+            let datings = own.chain([&stream.dating]);
+            let limit_ms = stream.limit_ms(&moment);
+            datings.filter_map(|dating| dating.next_change(limit_ms)).for_each(&mut consider);
         }
         self.next_blind(&moment).for_each(&mut consider);
         consider(horizon.plus_ms(bounds.interval_ms));

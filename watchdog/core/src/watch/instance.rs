@@ -8,6 +8,7 @@ use crate::detector::{BeatBounds, Detector};
 use crate::names::{Boot, Revision};
 use crate::tick::Tick;
 use crate::verdict::BeatState;
+use crate::watch::dating::Dating;
 use crate::watch::debt::Debt;
 use crate::watch::quality::Passage;
 use crate::watch::standing::Standing;
@@ -73,6 +74,8 @@ pub(super) struct InstanceWatch {
     pub arrivals: [Option<Tick>; 3],
     /// Whether the values of its own metrics stand still.
     pub standing: Standing,
+    /// Whether its records are as new as their arrivals, by signal.
+    pub dating: [Dating; 3],
 }
 
 impl InstanceWatch {
@@ -94,6 +97,7 @@ impl InstanceWatch {
             debts: [Debt::NONE; 3],
             arrivals: [None; 3],
             standing: Standing::NEW,
+            dating: [Dating::NEW; 3],
         }
     }
 

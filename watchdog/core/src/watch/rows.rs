@@ -37,6 +37,8 @@ pub(super) struct Growth {
     pub records: u64,
     pub changes: u64,
     pub gap_ms: Option<u64>,
+    /// By how much its newest record was late on the last arrival, if it tells its time.
+    pub late_ms: Option<i64>,
 }
 
 /// What is new in one row.
@@ -151,6 +153,7 @@ fn grown(
         records: counts.records.saturating_sub(base.1),
         changes: if page.is_base { 0 } else { counts.changes.saturating_sub(base.2) },
         gap_ms: old.filter(|_| page.is_seamless).map(|old| at.since_ms(old.at)),
+        late_ms: counts.late_ms,
     };
     let Growth { arrivals: new, .. } = growth;
     // The age is rounded, so an arrival that is not new may seem to have moved a little.
@@ -175,6 +178,7 @@ mod tests {
                 records: 10 * arrivals,
                 changes: arrivals,
                 last_age_ms,
+                late_ms: None,
             }),
             metrics: None,
             logs: None,

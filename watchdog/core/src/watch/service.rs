@@ -207,7 +207,7 @@ impl ServiceWatch {
     }
 
     /// Takes in what the collector counted.
-    pub fn count(&mut self, row: &TallyRow, page: PageContext, slack_ms: u64) {
+    pub fn count(&mut self, row: &TallyRow, page: PageContext, c: &WatchConfig) {
         let growth = self.rows.take(row, page);
         let lesson = self.lesson();
         let mut records = None;
@@ -218,7 +218,7 @@ impl ServiceWatch {
             if grown.signal == Signal::Traces {
                 self.totals.spans = self.totals.spans.saturating_add(grown.records);
             }
-            self.arrive(index, grown, row, page, lesson, slack_ms);
+            self.arrive(index, grown, row, page, lesson, c);
         }
         if let Some((requests, _)) = growth.red {
             self.totals.requests = self.totals.requests.saturating_add(requests);
@@ -259,9 +259,9 @@ impl ServiceWatch {
         row: &TallyRow,
         page: PageContext,
         lesson: Lesson,
-        slack_ms: u64,
+        c: &WatchConfig,
     ) {
-        let instance = row.instance.as_ref().and_then(|i| self.instances.get_mut(i));
+        let mut instance = row.instance.as_ref().and_then(|i| self.instances.get_mut(i));
         let stream = &mut self.streams[index];
         let changed = grown.changes > 0;
         if page.is_base {
@@ -269,18 +269,21 @@ impl ServiceWatch {
         } else if grown.arrivals > 0 {
             let owed = instance.as_ref().map(|instance| instance.debts[index]);
             let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms, owed };
-            if stream.arrive(arrival, lesson, slack_ms) {
+            if stream.arrive(arrival, lesson, c.slack_ms) {
                 // What was lost in the silence was judged as silence; it is not counted again.
                 self.share.reopen();
             }
         } else {
             return;
         }
+        let bounds = stream.date_bounds(self.contract.bounds.interval_ms, c);
+        let named = instance.as_mut().map(|instance| &mut instance.dating[index]);
+        named.unwrap_or(&mut stream.dating).arrive(grown.at, grown.late_ms, bounds);
         if let Some(instance) = instance {
             instance.arrivals[index] = instance.arrivals[index].max(Some(grown.at));
             instance.debts[index].answer(grown.at);
             if grown.signal == Signal::Metrics && !page.is_base {
-                instance.standing.arrive(grown.at, changed, slack_ms);
+                instance.standing.arrive(grown.at, changed, c.slack_ms);
             }
         }
     }

@@ -11,6 +11,8 @@
 
 use crate::tally::Signal;
 use crate::tick::Tick;
+use crate::watch::WatchConfig;
+use crate::watch::dating::{DateBounds, Dating};
 use crate::watch::debt::Debt;
 use crate::watch::instance::Work;
 use crate::watch::pace::{Pace, Sample};
@@ -69,6 +71,8 @@ pub(super) struct Stream {
     changes_expected: bool,
     /// Whether the values of all instances together stand still.
     standing: Standing,
+    /// Whether records are as new as their arrivals, of rows that name no instance that beats.
+    pub dating: Dating,
 }
 
 /// Arrivals of one tally row since the page before.
@@ -105,6 +109,7 @@ impl Stream {
             silent: false,
             changes_expected: false,
             standing: Standing::NEW,
+            dating: Dating::NEW,
         }
     }
 
@@ -176,6 +181,17 @@ impl Stream {
 
     pub fn period_ms(&self, contract_ms: u64) -> u64 {
         self.pace.period_ms(self.signal, contract_ms)
+    }
+
+    /// How its records may be dated. A span waits for the export after its end; a data point is
+    /// dated when it is exported.
+    pub fn date_bounds(&self, contract_ms: u64, config: &WatchConfig) -> DateBounds {
+        let waits_ms = match self.signal {
+            Signal::Traces | Signal::Logs => self.period_ms(contract_ms),
+            Signal::Metrics => 0,
+        };
+        let late_ms = config.record_late_ms.saturating_add(waits_ms);
+        DateBounds { late_ms, ahead_ms: config.record_ahead_ms }
     }
 
     /// Whether values stand still while work moves.

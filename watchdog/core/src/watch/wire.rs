@@ -14,6 +14,7 @@ use crate::verdict::{
     SignalState, Verdict, WitnessEvidence, WitnessState,
 };
 use crate::watch::Watch;
+use crate::watch::dating::Dated;
 use crate::watch::evidence::World;
 use crate::watch::service::ServiceWatch;
 use crate::watch::stream::{Reading, Stream};
@@ -78,6 +79,8 @@ impl ServiceWatch {
             | Why::NeverTelemetry
             | Why::TelemetryDue
             | Why::NoWitness
+            | Why::RecordsOld
+            | Why::RecordsAhead
             | Why::ProbesUnknown
             | Why::ProbesOverdue
             | Why::RuleDrops
@@ -111,16 +114,25 @@ impl ServiceWatch {
             .filter(shown)
             .map(|stream| {
                 let reading = stream.reading(&moment);
+                let dated = self.dated(stream, world, &moment);
                 let evidence = SignalEvidence {
-                    state: signal_state(reading, stream.expected),
+                    state: signal_state(reading, dated, stream.expected),
                     expected: stream.expected,
                     last_arrival_age_ms: stream.last_arrival.map(|at| world.now.since_ms(at)),
                     cadence_ms: stream.pace.learnt_ms(),
+                    late_ms: self.late_ms(stream),
                     records: stream.records,
                 };
                 (stream.signal, evidence)
             })
             .collect()
+    }
+
+    /// The worst lateness of the last arrivals of one signal.
+    fn late_ms(&self, stream: &Stream) -> Option<i64> {
+        let own = self.instances.values().map(|i| i.dating[stream.signal as usize].late_ms);
+        let told = own.chain([stream.dating.late_ms]).flatten();
+        told.max_by_key(|late_ms| late_ms.unsigned_abs())
     }
 
     fn beat_evidence(&self, world: &World<'_>) -> BeatEvidence {
@@ -207,10 +219,14 @@ const fn is_alive(state: BeatState) -> bool {
     }
 }
 
-const fn signal_state(reading: Reading, expected: bool) -> SignalState {
+const fn signal_state(reading: Reading, dated: Dated, expected: bool) -> SignalState {
     match reading {
         Reading::Never => SignalState::Never,
-        Reading::Fresh => SignalState::Fresh,
+        Reading::Fresh => match dated {
+            Dated::Timely => SignalState::Fresh,
+            Dated::Ahead => SignalState::Skewed,
+            Dated::Late => SignalState::Stale,
+        },
         Reading::Late | Reading::Due => SignalState::Late,
         // What nobody expects has ended rather than gone silent.
         Reading::Quiet | Reading::Silent | Reading::Mute if !expected => SignalState::Ended,

@@ -92,7 +92,7 @@ fn service() -> Service {
 }
 
 fn tally() -> SignalTally {
-    SignalTally { arrivals: 0, records: 0, changes: 0, last_age_ms: 0 }
+    SignalTally { arrivals: 0, records: 0, changes: 0, last_age_ms: 0, late_ms: None }
 }
 
 impl World {

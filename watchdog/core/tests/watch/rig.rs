@@ -435,8 +435,13 @@ impl Rig {
 }
 
 fn arrive(tally: &mut Option<SignalTally>, records: u64, changes: bool) {
-    let tally =
-        tally.get_or_insert(SignalTally { arrivals: 0, records: 0, changes: 0, last_age_ms: 0 });
+    let tally = tally.get_or_insert(SignalTally {
+        arrivals: 0,
+        records: 0,
+        changes: 0,
+        last_age_ms: 0,
+        late_ms: None,
+    });
     tally.arrivals += 1;
     tally.records += records;
     tally.changes += u64::from(changes);
