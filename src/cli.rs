@@ -240,13 +240,13 @@ pub struct IdArgs {
 pub enum AuditCommand {
     /// List the entries, newest last
     List(AuditArgs),
-    /// Recompute the hash chain from the file, without a gate; exit 1 if an entry is broken
+    /// Recompute the hash chain from the store, without a gate; exit 1 if an entry is broken
     Verify(VerifyArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The store, or a backup of it; `gate.db` in the data directory if not given
+    /// A store's file, or a backup of it; the store of the configuration if not given
     #[arg(long, value_name = "FILE")]
     pub store: Option<PathBuf>,
 }

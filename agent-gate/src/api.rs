@@ -20,7 +20,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::StatusCode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use watchdog_core::names::Service;
 use watchdog_core::tick::Tick;
 
@@ -28,6 +28,7 @@ use crate::attest::Keys;
 use crate::config::RevertAction;
 use crate::driver::command::{Command, Reply};
 use crate::driver::{Shared, Stopwatch};
+use crate::lead::{Desk, Lead};
 use crate::metrics::{CallLabels, Metrics};
 use crate::permit::Issuer;
 use crate::store::{AuditEntry, Reader, StoreError, TokenRow};
@@ -57,7 +58,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Api {
     pub shared: Shared,
-    pub commands: mpsc::Sender<Command>,
+    pub desk: Desk,
     pub reader: Arc<dyn Reader>,
     pub issuer: Issuer,
     pub keys: Arc<Keys>,
@@ -106,7 +107,11 @@ impl Api {
     }
 
     async fn send(&self, command: Command) -> Result<(), Refusal> {
-        match tokio::time::timeout(REPLY_TIMEOUT, self.commands.send(command)).await {
+        let commands = match self.desk.lead() {
+            Lead::Own(commands) => commands,
+            Lead::Others { url } => return Err(Refusal::standby(&url)),
+        };
+        match tokio::time::timeout(REPLY_TIMEOUT, commands.send(command)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(stopped()),
             Err(_) => Err(Refusal::no_decision("the gate is overloaded")),

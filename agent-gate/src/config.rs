@@ -11,8 +11,13 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use watchdog_core::names::{Environment, Service};
 
+use crate::store::postgres::Database;
+
 /// How long a revert action may run where the configuration does not say, in milliseconds.
 pub const REVERT_TIMEOUT_MS: u64 = 20_000;
+
+/// The shortest lease: the gate keeps it by a write every third of it.
+const LEASE_MIN_MS: u64 = 1_000;
 
 /// The environment of a service that names none.
 pub const ENVIRONMENT_DEFAULT: &str = "default";
@@ -25,6 +30,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where decisions are kept.
     pub store: StoreKind,
+    /// On Postgres: for how long a gate may write after its last commit before another takes over.
+    pub lease_ms: u64,
+    /// On Postgres: where the other gates reach this one; `http://LISTEN` if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_url: Option<String>,
     /// What `approval_url` in answers begins with; `http://LISTEN` if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_url: Option<String>,
@@ -37,6 +47,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
             store: StoreKind::Sqlite,
+            lease_ms: 10_000,
+            own_url: None,
             approval_url: None,
             connections_max: 1024,
         }
@@ -55,16 +67,27 @@ impl Config {
         if !self.approval_url.as_ref().is_none_or(is_web) {
             found.push(("approval_url", "must begin with http:// or https://".to_owned()));
         }
+        if !self.own_url.as_ref().is_none_or(|url| url.starts_with("http://")) {
+            found.push(("own_url", "must begin with http://".to_owned()));
+        }
+        if self.lease_ms < LEASE_MIN_MS {
+            found.push(("lease_ms", format!("must be at least {LEASE_MIN_MS}")));
+        }
         found
     }
 }
 
+/// Printed in place of a database's URL.
+const HIDDEN_URL: &str = "postgres://(hidden)";
+
 /// Which store keeps the gate's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum StoreKind {
     /// One file, `gate.db` in the data directory.
     Sqlite,
+    /// A PostgreSQL database that several gates may share; its URL may hold a password.
+    Postgres(Secret),
 }
 
 impl TryFrom<String> for StoreKind {
@@ -74,11 +97,19 @@ impl TryFrom<String> for StoreKind {
         if text == "sqlite" {
             return Ok(Self::Sqlite);
         }
-        // The URL may hold a password, so it is not repeated in the message.
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Err("this build keeps its state in SQLite; set store = \"sqlite\"".to_owned());
+        if text == HIDDEN_URL {
+            return Err(format!(
+                "is {HIDDEN_URL:?}, which is printed in place of the URL; write \
+                                it, best as \"${{ENV}}\""
+            ));
         }
-        Err(format!("unknown store {text:?}; set store = \"sqlite\""))
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            // Tried now, so that a mistake is found with the configuration.
+            Database::new(&text)?;
+            return Ok(Self::Postgres(Secret(text)));
+        }
+        // What else was written may still hold a password, so it is not repeated.
+        Err("unknown store; set store = \"sqlite\" or \"postgres://…\"".to_owned())
     }
 }
 
@@ -86,6 +117,8 @@ impl From<StoreKind> for String {
     fn from(kind: StoreKind) -> Self {
         match kind {
             StoreKind::Sqlite => "sqlite".to_owned(),
+            // For printing alone; where it came from the environment, the reference is printed.
+            StoreKind::Postgres(_) => HIDDEN_URL.to_owned(),
         }
     }
 }
@@ -256,10 +289,18 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_this_build_lacks_is_refused_without_repeating_its_password() {
-        let error = serde_json::from_str::<Config>(r#"{"store": "postgres://u:hunter2@h/d"}"#)
-            .expect_err("Postgres is not supported")
-            .to_string();
-        assert!(error.contains("sqlite") && !error.contains("hunter2"), "{error}");
+    fn a_store_is_a_word_or_a_url_and_its_password_is_never_shown() {
+        let read = |store: &str| {
+            let text = serde_json::json!({"store": store}).to_string();
+            serde_json::from_str::<Config>(&text).map_err(|error| error.to_string())
+        };
+        let config = read("postgres://u:hunter2@h/d").expect("a URL of a database");
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+        let printed = serde_json::to_value(&config).expect("JSON");
+        assert!(read(printed["store"].as_str().expect("a text")).is_err(), "{printed}");
+        for wrong in ["mysql://u:hunter2@h/d", "postgres://u:hunter2@[h/d"] {
+            let error = read(wrong).expect_err(wrong);
+            assert!(error.contains("postgres://") && !error.contains("hunter2"), "{error}");
+        }
     }
 }

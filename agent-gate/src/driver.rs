@@ -12,13 +12,12 @@
 //!
 //! Invariant: shut before you write, write before you act, clear and answer only after you wrote.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_gate_core::gate::Gate;
 use agent_gate_core::gate::decision::DecisionRecord;
-use agent_gate_core::gate::effect::{Answer, Call, DryRunOrder, Effect, Record, RevertOrder};
+use agent_gate_core::gate::effect::{Answer, Effect, Record};
 use agent_gate_core::gate::event::Event;
 use agent_gate_core::gate::freeze::{Freeze, Stage};
 use agent_gate_core::ids::{Epoch, FreezeId};
@@ -30,23 +29,27 @@ use tokio_util::sync::CancellationToken;
 use watchdog_core::tick::Tick;
 
 use crate::attest::Seen;
-use crate::metrics::{DecisionLabels, Metrics, ReasonLabels};
+use crate::metrics::{DecisionLabels, Metrics};
 use crate::store::{Store, StoreError, TokenRow};
 use crate::tokens::TokenBook;
 
 pub mod act;
+mod after;
 mod clock;
 pub mod command;
 mod gauges;
+pub mod hold;
 mod journal;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 use act::{Actor, Ended};
+use after::After;
 use clock::{Clock, Reading};
 use command::{Command, Reply, RolloutReply};
 use gauges::Gauges;
+use hold::Hold;
 use rows::Rows;
 
 /// Commands that share one commit.
@@ -115,6 +118,8 @@ pub struct Shared {
     pub latch: Arc<Latch>,
     pub tokens: TokenBook,
     pub metrics: Arc<Metrics>,
+    /// For how long what was decided may leave.
+    pub hold: Arc<Hold>,
 }
 
 /// See the module's head.
@@ -146,29 +151,6 @@ struct Batch {
     after: Vec<After>,
     frozen: Vec<FreezeId>,
     steps: u32,
-}
-
-/// What waits for the commit.
-enum After {
-    Reply { reply: oneshot::Sender<Reply>, with: Reply },
-    Token { row: TokenRow, reply: oneshot::Sender<()> },
-    Look(command::Look),
-    Revert(RevertOrder),
-    DryRun(DryRunOrder),
-    Person(Call),
-}
-
-impl std::fmt::Debug for After {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Reply { .. } => "Reply",
-            Self::Token { .. } => "Token",
-            Self::Look(_) => "Look",
-            Self::Revert(_) => "Revert",
-            Self::DryRun(_) => "DryRun",
-            Self::Person(_) => "Person",
-        })
-    }
 }
 
 impl Driver {
@@ -222,6 +204,7 @@ impl Driver {
         let ended = self.turns(&stop).await;
         // Shut in any case: what comes after is not decided any more.
         self.shared.latch.shut();
+        self.shared.hold.end();
         self.shared.metrics.latch_shut.set(1);
         if ended.is_ok() {
             self.store.close().await;
@@ -422,56 +405,16 @@ impl Driver {
     }
 
     async fn write(&mut self, rows: Rows, steps: u32) -> Result<(), StoreError> {
-        if rows.is_empty() {
+        let began = boot_tick();
+        let lease = self.store.lease();
+        if rows.is_empty() && !self.shared.hold.is_due(began, lease) {
             return Ok(());
         }
         let watch = Stopwatch::start();
         self.store.commit(&rows.into_batch()).await?;
+        self.shared.hold.extend(began, lease);
         Metrics::observe(&self.shared.metrics.commit, watch.elapsed());
         self.shared.metrics.batch.observe(f64::from(steps));
         Ok(())
-    }
-
-    fn carry_out(&mut self, after: After, now: Tick) {
-        // Whoever asked may have gone; what was asked is done all the same.
-        match after {
-            After::Reply { reply, with } => drop(reply.send(with)),
-            After::Token { row, reply } => {
-                self.shared.tokens.put([row]);
-                let _gone = reply.send(());
-            }
-            After::Look(look) => look(&self.gate, &self.shared.policy, now),
-            After::Revert(order) => self.actor.revert(order),
-            After::DryRun(order) => self.actor.dry_run(order),
-            After::Person(call) => {
-                tracing::error!(
-                    why = call.why.as_str(),
-                    rollout = call.rollout.map(|id| id.to_string()),
-                    service = call.service.as_ref().map(ToString::to_string),
-                    "{}",
-                    call.message
-                );
-                let labels = ReasonLabels { reason: call.why.as_str() };
-                self.shared.metrics.persons.get_or_create(&labels).inc();
-            }
-        }
-    }
-
-    /// Settles orders on disk that the gate, started again, does not give again.
-    fn forget_overtaken(&self, effects: &[crate::store::EffectRow], now: Tick, batch: &mut Batch) {
-        let given: BTreeSet<String> = batch
-            .after
-            .iter()
-            .filter_map(|after| match after {
-                After::Revert(order) => Some(order.effect.to_string()),
-                After::DryRun(order) => Some(order.effect.to_string()),
-                After::Reply { .. } | After::Token { .. } | After::Look(_) | After::Person(_) => {
-                    None
-                }
-            })
-            .collect();
-        for effect in effects.iter().filter(|effect| !given.contains(&effect.id)) {
-            batch.rows.settled(effect.id.clone(), "overtaken".to_owned(), now);
-        }
     }
 }

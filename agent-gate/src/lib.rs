@@ -1,7 +1,7 @@
 //! The gate: permits, freezes and reverts, durable.
 //!
 //! The shell round the pure machine of `agent-gate-core`: it reads the clocks, talks HTTP, signs
-//! permits, keeps every step in SQLite and carries out the reverts that the machine orders.
+//! permits, keeps every step in its store and carries out the reverts that the machine orders.
 //!
 //! ```text
 //! agents, operators ─► api ─► driver ─► Gate::step ─► store ─► answer
@@ -17,6 +17,7 @@ pub mod api;
 mod attest;
 pub mod config;
 mod driver;
+mod lead;
 mod metrics;
 pub mod permit;
 pub mod revert;

@@ -77,6 +77,7 @@ pub struct Metrics {
     pub effects: Family<EffectLabels, Counter>,
     pub latch_shut: Gauge,
     pub epoch: Gauge,
+    pub leading: Gauge,
     pub reverts_stuck: Gauge,
     pub clock_jumps: Counter,
     pub decision: Histogram,
@@ -99,6 +100,7 @@ impl Default for Metrics {
             effects: Family::default(),
             latch_shut: Gauge::default(),
             epoch: Gauge::default(),
+            leading: Gauge::default(),
             reverts_stuck: Gauge::default(),
             clock_jumps: Counter::default(),
             decision: Histogram::new(SECONDS_BUCKETS),
@@ -152,6 +154,7 @@ impl Metrics {
         );
         r.register("effects", "Revert actions and dry runs that ended", self.effects.clone());
         r.register("latch_shut", "1 while no permit can be issued", self.latch_shut.clone());
+        r.register("leading", "1 while this gate decides", self.leading.clone());
         r.register("epoch", "The fencing epoch", self.epoch.clone());
         r.register("reverts_stuck", "Reverts that did not verify", self.reverts_stuck.clone());
         r.register("clock_jumps", "Clock jumps that voided all leases", self.clock_jumps.clone());

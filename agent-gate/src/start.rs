@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_gate_core::latch::Latch;
 use agent_gate_core::policy::{self, Policy, PolicySet, ServicePolicy};
 use front_door::Limits;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use watchdog_core::names::{Boot, Service};
@@ -24,19 +26,22 @@ use watchdog_core::tick::Tick;
 
 use crate::api::{self, Api};
 use crate::attest::Keys;
-use crate::config::{Config, RevertAction, ServiceConfig};
-use crate::driver::{self, Driver, Shared};
+use crate::config::{Config, RevertAction, ServiceConfig, StoreKind};
+use crate::driver::hold::Hold;
+use crate::driver::{self, Shared};
+use crate::lead::{Desk, Office, Source};
 use crate::metrics::Metrics;
 use crate::permit::Issuer;
+use crate::store::postgres::{Database, Turns};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{StoreError, TokenRow};
+use crate::store::{Reader, StoreError, TokenRow};
 use crate::tokens::{self, Role, TokenBook};
 
 /// What a gate needs besides its configuration. The root package reads it from files.
 #[derive(Clone)]
 pub struct Wiring {
     pub boot: Boot,
-    /// The SQLite file; its directory must exist.
+    /// The SQLite file; its directory must exist. Not used with a database.
     pub store: PathBuf,
     /// Ed25519 seed that signs permits.
     pub permit_key: [u8; 32],
@@ -126,56 +131,78 @@ impl Bound {
     /// [`RunError`] if the store cannot be opened or a commit fails.
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
         let base_url = self.base_url();
-        let store = SqliteStore::open(&wiring.store).await.map_err(RunError::Start)?;
-        let reader = store.reader();
+        let (source, reader) = self.open(&wiring).await.map_err(RunError::Start)?;
         let shared = Shared {
             policy: Arc::new(self.policy),
             latch: Arc::new(Latch::new()),
             tokens: TokenBook::default(),
             metrics: Arc::new(Metrics::default()),
+            hold: Arc::new(Hold::default()),
         };
-        let reverts = Arc::new(self.reverts);
-        let (commands, queue) = mpsc::channel(driver::QUEUE_MAX);
-        let first = |book: &TokenBook, now: Tick| missing(book, &wiring.tokens, now);
-        let driver =
-            Driver::start(Box::new(store), shared.clone(), queue, Arc::clone(&reverts), first)
-                .await
-                .map_err(RunError::Start)?;
-        tracing::info!(boot = %wiring.boot, store = %wiring.store.display(), "the gate is up");
+        let (desk, actions) = (Desk::empty(), Arc::new(self.reverts));
+        let office = Office {
+            source,
+            shared: shared.clone(),
+            desk: desk.clone(),
+            actions: Arc::clone(&actions),
+            tokens: wiring.tokens,
+        };
+        // The driver outlives the server: what is in flight is decided and answered first.
+        let (stop, door) = (CancellationToken::new(), shutdown.child_token());
+        let (opened, is_open) = oneshot::channel();
+        let mut drive = AbortOnDropHandle::new(tokio::spawn(office.run(opened, stop.clone())));
+        if is_open.await.is_err() {
+            return ended(drive.await);
+        }
+        tracing::info!(boot = %wiring.boot, "the gate is up");
         let router = api::router(Api {
             shared,
-            commands,
-            reader: Arc::new(reader.clone()),
+            desk,
+            reader: Arc::clone(&reader),
             issuer: Issuer::new(&wiring.permit_key),
             keys: Arc::new(Keys::new(&wiring.watchdog_keys)),
-            reverts,
+            reverts: actions,
             base_url: base_url.into(),
             wall_ms: driver::wall_ms,
             tick: driver::boot_tick,
             secret: driver::secret,
         });
         let limits = Limits { connections_max: self.config.connections_max, ..Limits::default() };
-        // The driver outlives the server: what is in flight is decided and answered first.
-        let (stop, door) = (CancellationToken::new(), shutdown.child_token());
-        let mut drive = AbortOnDropHandle::new(tokio::spawn(driver.run(stop.clone())));
         let serve = front_door::serve(self.listener, router.into_service(), limits, door.clone());
         tokio::pin!(serve);
-        let ended = tokio::select! {
+        let driven = tokio::select! {
             () = &mut serve => {
                 stop.cancel();
                 drive.await
             }
-            ended = &mut drive => {
+            driven = &mut drive => {
                 door.cancel();
                 serve.await;
-                ended
+                driven
             }
         };
         reader.close().await;
-        match ended {
-            Ok(ended) => ended.map_err(RunError::Store),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        ended(driven)
+    }
+
+    /// The store of the configuration.
+    async fn open(&self, wiring: &Wiring) -> Result<(Source, Arc<dyn Reader>), StoreError> {
+        let url = match &self.config.store {
+            StoreKind::Sqlite => {
+                let store = SqliteStore::open(&wiring.store).await?;
+                let reader = Arc::new(store.reader());
+                return Ok((Source::Owned(Some(Box::new(store))), reader));
+            }
+            StoreKind::Postgres(url) => url,
+        };
+        let database = Database::new(&url.0).expect("the configuration was read with this URL");
+        database.prepare().await?;
+        let reader = Arc::new(database.reader());
+        let own = self.config.own_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        let own = own.unwrap_or_else(|| format!("http://{}", self.address));
+        let lease = Duration::from_millis(self.config.lease_ms);
+        let turns = Turns::new(database, wiring.boot.to_string(), own, lease);
+        Ok((Source::Turns(Box::new(turns)), reader))
     }
 
     fn base_url(&self) -> String {
@@ -184,8 +211,15 @@ impl Bound {
     }
 }
 
+fn ended(driven: Result<Result<(), RunError>, JoinError>) -> Result<(), RunError> {
+    match driven {
+        Ok(ended) => ended,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// The rows of tokens that stand in files and not in the store, or there with another secret.
-fn missing(book: &TokenBook, tokens: &[BootstrapToken], now: Tick) -> Vec<TokenRow> {
+pub(crate) fn missing(book: &TokenBook, tokens: &[BootstrapToken], now: Tick) -> Vec<TokenRow> {
     let row = |token: &BootstrapToken| TokenRow {
         name: token.name.clone(),
         role: token.role.to_string(),

@@ -2,27 +2,36 @@
 //!
 //! The driver turns every step of the core into rows and hands a whole batch over; a store either
 //! keeps all of it, durable against power loss, or fails. There is no partial success and no
-//! retry: after an error the process ends and the next one starts from what is on disk. The
-//! traits know nothing of SQLite, so that another engine can stand behind them.
+//! retry: after an error the process ends and the next one starts from what is on disk. One file
+//! ([`sqlite`]) serves one gate, one database ([`postgres`]) serves several that take turns.
 //!
 //! Invariant: [`Store::commit`] returns `Ok` only when the batch survives `kill -9` and a power
-//! cut.
+//! cut, and no other gate wrote since [`Store::load`].
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 pub mod chain;
+mod error;
+mod journal;
 #[cfg(test)]
 pub(crate) mod paused;
+pub mod postgres;
 pub mod sqlite;
+
+pub use error::StoreError;
+pub use journal::START_CHECK_MAX;
 
 /// The writing side. Owned by the driver alone.
 pub trait Store: Send {
     /// Everything a start needs.
     fn load(&mut self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
-    /// Keeps `batch` as one transaction.
+    /// Keeps `batch` as one transaction. Where gates take turns, an empty one keeps the turn.
+    /// After an error every further commit fails.
     fn commit<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// For how long after the begin of a commit no other gate can write; `None` if none ever can.
+    fn lease(&self) -> Option<Duration>;
     /// Ends the connection, so that another gate finds the store free.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
@@ -37,6 +46,8 @@ pub trait Reader: Send + Sync {
     fn audit<'a>(&'a self, page: &'a AuditPage)
     -> BoxFuture<'a, Result<Vec<AuditRow>, StoreError>>;
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRow>, StoreError>>;
+    /// Ends all connections.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What to list, newest first.
@@ -188,61 +199,4 @@ pub struct Settled {
     pub effect: String,
     pub at_ms: u64,
     pub outcome: String,
-}
-
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("open {}: {}", path.display(), os_text(source))]
-    Open { path: PathBuf, source: std::io::Error },
-    #[error(
-        "{} is used by another gate; stop it or give this one its own --data-dir",
-        path.display()
-    )]
-    InUse { path: PathBuf },
-    #[error("open {}: {source}", path.display())]
-    Connect { path: PathBuf, source: sqlx::Error },
-    #[error(
-        "SQLite {found} can corrupt a database in WAL mode; this gate needs {needed} or newer: \
-         build with the bundled one"
-    )]
-    OldLibrary { found: String, needed: &'static str },
-    #[error(
-        "{} has schema {found}, this version knows {known}: it was written by a newer Holdpoint; \
-         start that version again, or give this one another --data-dir", path.display()
-    )]
-    NewerSchema { path: PathBuf, found: i64, known: i64 },
-    #[error("{} is damaged ({finding}): restore it from a backup", path.display())]
-    Damaged { path: PathBuf, finding: String },
-    #[error(
-        "{0} has a broken audit journal (entry {1} {2}): see `holdpoint audit verify --store {0}`; \
-         to go on, put a backup in its place and take {0}-wal and {0}-shm away",
-        path.display(), found.entry, found.reason
-    )]
-    BrokenJournal { path: PathBuf, found: Break },
-    #[error("{} is not a gate's store: name its gate.db, or a backup of it", path.display())]
-    Strange { path: PathBuf },
-    #[error("{} is there already, and a backup overwrites nothing: name another", path.display())]
-    Taken { path: PathBuf },
-    #[error("write backup {}: {}", path.display(), os_text(source))]
-    Backup { path: PathBuf, source: std::io::Error },
-    #[error("write backup {}: {source}", path.display())]
-    Copy { path: PathBuf, source: sqlx::Error },
-    #[error("write to the store: {0}")]
-    Write(#[source] sqlx::Error),
-    #[error("read from the store: {0}")]
-    Read(#[source] sqlx::Error),
-    #[error("{table} row {id:?} cannot be read: {reason}")]
-    Row { table: &'static str, id: String, reason: String },
-}
-
-/// `permission denied (os error 13)`: the operating system's words in lower case, as part of a
-/// sentence.
-fn os_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => text,
-    }
 }

@@ -90,6 +90,16 @@ impl Refusal {
             "nothing is allowed meanwhile; ask again after the time in Retry-After",
         )
     }
+
+    /// 503: another gate decides, the one at `url` if it is known.
+    pub fn standby(url: &str) -> Self {
+        let (message, hint) = if url.is_empty() {
+            ("no gate of this database decides now".to_owned(), "ask again in a moment".to_owned())
+        } else {
+            (format!("this gate stands by; the one at {url} decides"), format!("ask {url}"))
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "standby", message, hint)
+    }
 }
 
 impl IntoResponse for Refusal {

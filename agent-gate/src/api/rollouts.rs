@@ -381,9 +381,12 @@ fn answer(api: &Api, reply: &RolloutReply) -> RolloutAnswer {
     };
     let Some(terms) = &decision.permit else { return said };
     // Held until the token is made: `shut` then knows that a permit is on its way.
-    match api.shared.latch.admit(terms.decided) {
-        Ok(_admission) => said.permit = Some(permit(api, terms, *decided_at)),
-        Err(_) => {
+    let admitted = api.shared.latch.admit(terms.decided);
+    // A lease that ran out since the commit may be another gate's by now, and with it the freezes.
+    let admitted = admitted.ok().filter(|_| api.shared.hold.stands((api.tick)()));
+    match admitted {
+        Some(_admission) => said.permit = Some(permit(api, terms, *decided_at)),
+        None => {
             said.decision = DecisionKind::Hold.as_str();
             let message = "a freeze overtook this permit; it was not issued";
             said.reasons = vec![ReasonView::new(Code::Frozen, message)];

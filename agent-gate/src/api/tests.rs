@@ -72,6 +72,14 @@ fn attestation(seq: u64) -> Attestation {
     }
 }
 
+/// Commands that the driver has not taken.
+fn waiting(api: &Api) -> usize {
+    match api.desk.lead() {
+        Lead::Own(commands) => commands.max_capacity() - commands.capacity(),
+        Lead::Others { .. } => panic!("this gate decides"),
+    }
+}
+
 /// An API on a driver whose store the test holds back, and the store.
 async fn api() -> (Api, Paused) {
     let store = Paused::new(COMMITS);
@@ -87,6 +95,7 @@ async fn api() -> (Api, Paused) {
         latch: Arc::new(Latch::new()),
         tokens: TokenBook::default(),
         metrics: Arc::new(Metrics::default()),
+        hold: Arc::new(driver::hold::Hold::default()),
     };
     shared.tokens.put([TokenRow {
         name: "agent".to_owned(),
@@ -98,7 +107,7 @@ async fn api() -> (Api, Paused) {
     }]);
     let action = RevertAction::Exec { argv: vec!["/bin/true".to_owned()], timeout_ms: 10_000 };
     let reverts = Arc::new(BTreeMap::from([(service(), action)]));
-    let (commands, queue) = mpsc::channel(driver::QUEUE_MAX);
+    let (commands, queue) = tokio::sync::mpsc::channel(driver::QUEUE_MAX);
     let actions = Arc::clone(&reverts);
     let kept = Box::new(store.clone());
     let driver = Driver::start(kept, shared.clone(), queue, actions, |_, _| Vec::new());
@@ -106,7 +115,7 @@ async fn api() -> (Api, Paused) {
     tokio::spawn(driver.run(CancellationToken::new()));
     let api = Api {
         shared,
-        commands,
+        desk: Desk::new(Lead::Own(commands)),
         reader: Arc::new(store.clone()),
         issuer: Issuer::new(&[1; 32]),
         keys: Arc::new(Keys::new(&BTreeMap::new())),
@@ -179,10 +188,10 @@ async fn a_permit_that_a_freeze_overtakes_is_held_back() {
     });
     until(|| store.begun.load(Ordering::Acquire) > begun).await;
     let asked = tokio::spawn(post(router.clone(), "/v1/rollouts", request("c-1")));
-    until(|| api.commands.max_capacity() - api.commands.capacity() == 1).await;
+    until(|| waiting(&api) == 1).await;
     let freeze = json!({"scope": "fleet", "reason": "stop"});
     let frozen = tokio::spawn(post(router.clone(), "/v1/freezes", freeze));
-    until(|| api.commands.max_capacity() - api.commands.capacity() == 2).await;
+    until(|| waiting(&api) == 2).await;
     store.lets.add_permits(COMMITS);
 
     let answer = asked.await.expect("no panic");

@@ -31,6 +31,7 @@ impl Bench {
             latch: Arc::new(Latch::new()),
             tokens: TokenBook::default(),
             metrics: Arc::new(Metrics::default()),
+            hold: Arc::new(Hold::default()),
         };
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let driver = Driver::start(

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -49,6 +50,10 @@ impl Store for Paused {
         })
     }
 
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
@@ -81,5 +86,9 @@ impl Reader for Paused {
 
     fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRow>, StoreError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 }

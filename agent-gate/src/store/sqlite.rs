@@ -23,14 +23,14 @@ mod backup;
 mod journal;
 mod read;
 pub use backup::backup;
-pub use journal::{START_CHECK_MAX, verify};
+pub use journal::verify;
 pub use read::SqliteReader;
 
 /// The oldest SQLite whose WAL cannot be corrupted by a second writer.
 const LIBRARY_MIN: &str = "3.51.3";
 /// The schema this version writes; kept in `PRAGMA user_version`.
 const SCHEMA: i64 = 1;
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("../../migrations/0001_gate.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("../../migrations/sqlite/0001_gate.sql")];
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A gate that was killed can leave the lock for a moment with a command it was just starting.
 const LOCK_TRIES: u32 = 40;
@@ -44,6 +44,8 @@ pub struct SqliteStore {
     path: PathBuf,
     connection: SqliteConnection,
     head: Head,
+    /// A write failed: after a failed fsync the pages may be gone while they look written.
+    is_poisoned: bool,
     /// Held as long as the store is: a second gate on the same file is refused.
     _lock: File,
 }
@@ -75,7 +77,7 @@ impl SqliteStore {
             journal::check_end(path).await?;
         }
         let head = read_head(&mut connection).await?;
-        Ok(Self { path: path.to_owned(), connection, head, _lock: lock })
+        Ok(Self { path: path.to_owned(), connection, head, is_poisoned: false, _lock: lock })
     }
 
     /// Readers of the same file.
@@ -122,9 +124,19 @@ impl Store for SqliteStore {
 
     fn commit<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
+            // A future that is dropped half-way leaves a transaction open: poisoned as well.
+            if std::mem::replace(&mut self.is_poisoned, true) {
+                return Err(StoreError::Poisoned);
+            }
             self.head = self.write(batch).await.map_err(StoreError::Write)?;
+            self.is_poisoned = false;
             Ok(())
         })
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        // The lock on the file is the kernel's: it is held as long as the process lives.
+        None
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use agent_gate::store::sqlite::{START_CHECK_MAX, SqliteStore, backup, verify};
+use agent_gate::store::START_CHECK_MAX;
+use agent_gate::store::sqlite::{SqliteStore, backup, verify};
 use agent_gate::store::{AuditEntry, Batch, Journal, Store, StoreError};
 use serde_json::json;
 use sqlx::Connection;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent_gate::config::StoreKind;
 use agent_gate::{
     BootstrapToken, Config, Policy, Role, RunError, ServiceConfig, StartError, Wiring, bind,
 };
@@ -83,10 +84,27 @@ pub fn config() -> Config {
     Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() }
 }
 
+/// Whether this is the run of the suite on PostgreSQL.
+const ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"gate_on_postgres");
+
+/// On PostgreSQL with a database of its own, and a lease that a test can wait for.
+fn config_of_the_run() -> Config {
+    if !ON_POSTGRES {
+        return config();
+    }
+    let Some(url) = crate::server::database() else {
+        // Where there is none the whole run is skipped, which was said.
+        std::process::exit(0);
+    };
+    let store = StoreKind::try_from(url).expect("a URL");
+    Config { store, lease_ms: 1_000, ..config() }
+}
+
 /// A running gate.
 pub struct Stand {
     pub directory: TempDir,
     pub url: String,
+    config: Config,
     policy: Policy,
     services: Vec<ServiceConfig>,
     run: Option<JoinHandle<Result<(), RunError>>>,
@@ -105,6 +123,7 @@ impl Stand {
         let mut stand = Self {
             directory,
             url: String::new(),
+            config: config_of_the_run(),
             policy,
             services,
             run: None,
@@ -120,7 +139,7 @@ impl Stand {
     }
 
     async fn run(&mut self) -> Result<(), StartError> {
-        let bound = bind(config(), self.policy.clone(), self.services.clone()).await?;
+        let bound = bind(self.config.clone(), self.policy.clone(), self.services.clone()).await?;
         self.url = format!("http://{}", bound.address());
         self.shutdown = CancellationToken::new();
         let run = bound.run(wiring(self.store()), self.shutdown.clone());
@@ -151,6 +170,25 @@ impl Stand {
     pub async fn stop(&mut self) -> Result<(), RunError> {
         self.shutdown.cancel();
         self.run.take().expect("a running gate").await.expect("the gate does not panic")
+    }
+
+    /// Takes a table away under the gate.
+    pub async fn break_store(&self) {
+        use sqlx::{Connection, PgConnection, SqliteConnection};
+        match &self.config.store {
+            StoreKind::Sqlite => {
+                let url = format!("sqlite://{}", self.store().display());
+                let mut other = SqliteConnection::connect(&url).await.expect("the store");
+                sqlx::query("DROP TABLE rollouts").execute(&mut other).await.expect("dropped");
+                other.close().await.expect("closed");
+            }
+            StoreKind::Postgres(url) => {
+                let mut other = PgConnection::connect(&url.0).await.expect("the store");
+                let drop = sqlx::query("DROP TABLE holdpoint.rollouts");
+                drop.execute(&mut other).await.expect("dropped");
+                other.close().await.expect("closed");
+            }
+        }
     }
 
     /// How the gate ended by itself.

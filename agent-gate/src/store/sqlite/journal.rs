@@ -9,17 +9,15 @@
 use std::path::Path;
 
 use futures_util::TryStreamExt;
-use serde::Deserialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::{QUICK_CHECK_MAX, SCHEMA, connect_error, options};
-use crate::store::StoreError;
-use crate::store::chain::{self, Head};
-use crate::store::{AuditRow, Break, Journal};
-
-/// How many of the newest entries a gate checks before it starts.
-pub const START_CHECK_MAX: i64 = 10_000;
+use crate::store::chain::Head;
+use crate::store::journal::{
+    self, Beside, MISSING, SHORT_HASH, START_CHECK_MAX, UNREADABLE, broken,
+};
+use crate::store::{AuditRow, Journal, StoreError};
 
 /// The chain alone, and with it what stands beside a record and is only named in it.
 const CHAIN: &str = "SELECT seq, record, prev, hash FROM audit WHERE seq > ? ORDER BY seq";
@@ -78,8 +76,8 @@ async fn end(connection: &mut SqliteConnection) -> Result<Journal, sqlx::Error> 
     let seq = before.cast_unsigned();
     match hash.map(<[u8; 32]>::try_from) {
         Some(Ok(hash)) => walk(connection, CHAIN, Head { seq, hash }, before).await,
-        Some(Err(_)) => Ok(broken(seq, "has a hash that is not 32 bytes long", Head::START)),
-        None => Ok(broken(seq, "is missing", Head::START)),
+        Some(Err(_)) => Ok(broken(seq, SHORT_HASH, Head::START)),
+        None => Ok(broken(seq, MISSING, Head::START)),
     }
 }
 
@@ -119,42 +117,16 @@ async fn walk(
     Ok(Journal::Whole(head))
 }
 
-const fn broken(entry: u64, reason: &'static str, whole: Head) -> Journal {
-    Journal::Broken(Break { entry, reason, whole })
-}
-
-/// What a record says of the columns beside it.
-#[derive(Deserialize)]
-struct Named {
-    seq: u64,
-    subject: String,
-    sight_sha256: Option<String>,
-}
-
 /// The head after `row`, or why it is not the row that was written after `head`.
 fn follow(head: Head, seq: u64, row: &SqliteRow) -> Result<Head, &'static str> {
-    const UNREADABLE: &str = "cannot be read";
     let record: String = row.try_get(1).map_err(|_| UNREADABLE)?;
     let prev: Vec<u8> = row.try_get(2).map_err(|_| UNREADABLE)?;
     let hash: Vec<u8> = row.try_get(3).map_err(|_| UNREADABLE)?;
-    if seq != head.seq + 1 {
-        return Err("does not follow the one before it: an entry between them is missing");
-    }
-    let row_kept = AuditRow { seq, record, prev, hash };
-    if chain::broken_at(head, std::slice::from_ref(&row_kept)).is_some() {
-        return Err("is not what was written: its text and its hashes do not belong together");
-    }
-    let next = Head { seq, hash: chain::link(&head.hash, &row_kept.record) };
-    if row.len() > 4 {
-        let named: Named = serde_json::from_str(&row_kept.record).map_err(|_| UNREADABLE)?;
-        let subject: String = row.try_get(4).map_err(|_| UNREADABLE)?;
-        let sight: Option<String> = row.try_get(5).map_err(|_| UNREADABLE)?;
-        if named.seq != seq || named.subject != subject {
-            return Err("has a number or a subject that its text does not have");
-        }
-        if named.sight_sha256 != sight.as_deref().map(chain::sight_hash) {
-            return Err("has another sight than was written with it");
-        }
-    }
-    Ok(next)
+    let beside = if row.len() > 4 {
+        let subject = row.try_get(4).map_err(|_| UNREADABLE)?;
+        Some(Beside { subject, sight: row.try_get(5).map_err(|_| UNREADABLE)? })
+    } else {
+        None
+    };
+    journal::follow(head, &AuditRow { seq, record, prev, hash }, beside)
 }

@@ -29,11 +29,6 @@ impl SqliteReader {
         Self { pool }
     }
 
-    /// Ends all connections.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
     async fn bodies(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<String>, StoreError> {
         query.build_query_scalar().fetch_all(&self.pool).await.map_err(StoreError::Read)
     }
@@ -108,6 +103,10 @@ impl Reader for SqliteReader {
             let mut connection = self.pool.acquire().await.map_err(StoreError::Read)?;
             tokens(&mut connection).await.map_err(StoreError::Read)
         })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
     }
 }
 
