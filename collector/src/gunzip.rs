@@ -21,8 +21,8 @@ const STEP_BYTES: usize = 16 * 1_024;
 /// Text compresses about 10 times; a trailer that claims more than this is not believed at once.
 pub(crate) const RATIO_BELIEVED: usize = 64;
 
-/// A gzip member begins so (RFC 1952, 2.3): the magic number, deflate, and no optional field.
-const PLAIN_HEAD: [u8; 4] = [0x1f, 0x8b, 8, 0];
+/// A gzip member begins so (RFC 1952, 2.3): the magic number, and deflate.
+const HEAD: [u8; 3] = [0x1f, 0x8b, 8];
 const HEAD_BYTES: usize = 10;
 const TRAILER_BYTES: usize = 8;
 
@@ -61,20 +61,20 @@ pub(crate) fn gunzip(gzip: &[u8], budget: &Budget, max: usize) -> Result<Opened,
 fn gunzip_in_one_step(gzip: &[u8], budget: &Budget, max: usize) -> Result<Option<Buffer>, Refusal> {
     let claimed = claimed_bytes(gzip);
     let is_believable = claimed <= gzip.len().saturating_mul(RATIO_BELIEVED) && claimed <= max;
-    // The decoder does not say where it stopped. What might be another member lies behind its
-    // head, so a body without such bytes has none.
-    let Some((head, rest)) = gzip.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-    let Some((deflate, trailer)) = rest.split_last_chunk::<TRAILER_BYTES>() else {
-        return Ok(None);
-    };
-    let is_simple = head.starts_with(&PLAIN_HEAD);
-    if !is_simple || !is_believable || memmem::find(rest, &PLAIN_HEAD[..3]).is_some() {
+    let Some((_, rest)) = gzip.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+    let Some(trailer) = rest.last_chunk::<TRAILER_BYTES>() else { return Ok(None) };
+    // The decoder checks the trailer where the stream ends and does not say where that was. Another
+    // member lies behind a head, so a body without one has none; and anything else that is behind
+    // the stream is not its trailer, unless the trailer is there twice.
+    let is_simple = memmem::find(rest, &HEAD).is_none()
+        && memmem::find(rest, trailer) == Some(rest.len() - TRAILER_BYTES);
+    if !is_simple || !is_believable {
         return Ok(None);
     }
     let mut buffer = Buffer::new(budget, max)?;
     buffer.extend_zeroed(claimed)?;
     let into = buffer.as_mut_slice();
-    let opened = DECODER.with_borrow_mut(|decoder| decoder.deflate_decompress(deflate, into));
+    let opened = DECODER.with_borrow_mut(|decoder| decoder.gzip_decompress(gzip, into));
     let is_whole = opened == Ok(claimed)
         && trailer.starts_with(&libdeflater::crc32(buffer.as_slice()).to_le_bytes());
     Ok(is_whole.then_some(buffer))
@@ -202,6 +202,18 @@ mod tests {
         for bad in cut.chain([b"plain".as_slice(), &trailing]) {
             let opened = open(bad, 1_000);
             assert!(matches!(opened, Err(Refusal::Malformed(_))), "{opened:?} of {bad:x?}");
+        }
+    }
+
+    #[test]
+    fn nothing_may_lie_between_the_stream_and_its_trailer() {
+        let whole = gzip(b"some content that is long enough");
+        let (stream, trailer) = whole.split_at(whole.len() - TRAILER_BYTES);
+        let junk = |junk: &[u8]| [stream, junk, trailer].concat();
+        let again = [whole.as_slice(), trailer].concat();
+        for bad in [junk(b"x"), junk(b"12345678"), junk(&[0; 100]), junk(stream), again] {
+            let opened = open(&bad, 1_000);
+            assert!(matches!(opened, Err(Refusal::Malformed(_))), "{opened:?}");
         }
     }
 

@@ -114,6 +114,11 @@ pub enum RunError {
     BeatThread(#[source] std::io::Error),
     #[error("run collector: set up the exporters: {0}")]
     Exporters(String),
+    #[error(
+        "run collector: `acknowledge = \"spooled\"` needs a directory; name one with \
+         `spooling_in`, or choose \"delivered\" or \"queued\""
+    )]
+    NoSpool,
 }
 
 /// Why a new configuration does not come up.
@@ -179,8 +184,7 @@ impl Bound {
         self.listeners.addresses
     }
 
-    /// Keeps requests in `dir` if the configuration says that they are spooled; without it they
-    /// are kept in memory.
+    /// Keeps requests in `dir` if the configuration says that they are spooled.
     ///
     /// # Errors
     /// [`StartError::Spool`] if it cannot be written, or an earlier run's cannot be read.
@@ -192,7 +196,8 @@ impl Bound {
     /// Serves until `shutdown`, then drains the exporters' queues.
     ///
     /// # Errors
-    /// [`RunError`] if the system refuses what it takes to begin.
+    /// [`RunError`] if the system refuses what it takes to begin, or requests are to be spooled
+    /// and [`Self::spooling_in`] has not said where.
     pub async fn run(
         self,
         watchdog: BeatTarget,

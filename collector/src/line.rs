@@ -41,13 +41,14 @@ use crate::tally::Tally;
 use cursor::Cursor;
 use fair::Fair;
 use flow::Flow;
-pub(crate) use share::{DropReason, Item};
+pub(crate) use share::{DropReason, Ending, Item};
 pub(crate) use source::Source;
 
 /// What an entry costs beside its bytes, so that a flood of tiny requests is bounded too.
 const ENTRY_BYTES: usize = 512;
-/// Requests whose end somebody waits for; beyond it probes are not echoed.
+/// Requests whose end is watched for the probes in them; beyond it probes are not echoed.
 const TAPS_MAX: usize = 4_096;
+const ALL_TAKEN: Ending = Ending::Taken { rejected: 0 };
 
 /// One exporter's place at the line.
 #[derive(Debug)]
@@ -109,9 +110,10 @@ struct Entry {
 #[derive(Debug)]
 struct Tap {
     left: usize,
-    failed: Option<DropReason>,
+    /// The worst so far.
+    ending: Ending,
     probes: Vec<Probe>,
-    ended: Option<oneshot::Sender<Result<(), DropReason>>>,
+    ended: Option<oneshot::Sender<Ending>>,
 }
 
 /// A request that goes to the end of the line.
@@ -124,7 +126,7 @@ pub(crate) struct Joining {
     /// Whose it is, for the fair share.
     pub(crate) service: Arc<str>,
     /// Told when all exporters are done with it.
-    pub(crate) ended: Option<oneshot::Sender<Result<(), DropReason>>>,
+    pub(crate) ended: Option<oneshot::Sender<Ending>>,
 }
 
 impl Line {
@@ -158,12 +160,16 @@ impl Line {
         Arc::new(Self { state: Mutex::new(state), spool, tally })
     }
 
-    /// All exporters of the start have their seats. What was owed to others is not sent any more.
-    pub(crate) fn begun(&self) {
-        let left = self.state().recovered.take().map(|recovered| recovered.removed());
-        if let Some((requests, records)) = left.filter(|(requests, _)| *requests > 0) {
+    /// All exporters of the start have their seats. What was owed to others is not sent any more;
+    /// the records of each such request are returned.
+    pub(crate) fn begun(&self) -> Vec<(Kind, u64)> {
+        let recovered = self.state().recovered.take();
+        let left = recovered.map_or_else(Vec::new, |recovered| recovered.removed());
+        if !left.is_empty() {
+            let (requests, records) = (left.len(), left.iter().map(|(_, n)| n).sum::<u64>());
             warn!(requests, records, "the spool held these for backends that are not configured");
         }
+        left
     }
 
     /// One exporter more; it is owed what joins from now on.
@@ -267,7 +273,7 @@ impl Line {
             state.ledger.accept(joining.kind, joining.records);
             self.tell(&mut state, false);
             drop(state);
-            self.reached(joining.probes, joining.ended, None);
+            self.reached(joining.probes, joining.ended, ALL_TAKEN);
             return Ok(());
         }
         let bytes = joining.payload.bytes();
@@ -317,10 +323,11 @@ impl Line {
         }
         if left == 0 {
             self.tell(state, true);
-            return self.reached(probes, ended, None);
+            return self.reached(probes, ended, ALL_TAKEN);
         }
-        if (!probes.is_empty() || ended.is_some()) && state.taps.len() < TAPS_MAX {
-            state.taps.insert(seq, Tap { left, failed: None, probes, ended });
+        // Who waits for the end is bounded by the requests in flight.
+        if ended.is_some() || (!probes.is_empty() && state.taps.len() < TAPS_MAX) {
+            state.taps.insert(seq, Tap { left, ending: ALL_TAKEN, probes, ended });
         }
         state.fair.joined(seq, service, weight);
         state.bytes += bytes;
@@ -330,19 +337,14 @@ impl Line {
         state.wake();
     }
 
-    /// A request is at the far tap.
-    fn reached(
-        &self,
-        probes: Vec<Probe>,
-        ended: Option<oneshot::Sender<Result<(), DropReason>>>,
-        failed: Option<DropReason>,
-    ) {
-        if failed.is_none() && !probes.is_empty() {
+    /// All exporters are done with a request. Only one that was taken whole is at the far tap.
+    fn reached(&self, probes: Vec<Probe>, ended: Option<oneshot::Sender<Ending>>, ending: Ending) {
+        if ending == ALL_TAKEN && !probes.is_empty() {
             self.tally.echo(probes, driver::now());
         }
         if let Some(ended) = ended {
             // Whoever asked may be gone.
-            let _ = ended.send(failed.map_or(Ok(()), Err));
+            let _ = ended.send(ending);
         }
     }
 
@@ -352,8 +354,9 @@ impl Line {
         self.tally.flow(flow, delivered.then(driver::now));
     }
 
-    /// The exporter at `who` is done with `seq`: it forwarded all but `dropped` of the records.
-    fn settle(&self, who: usize, share: &share::Owed, dropped: u64, reason: Option<DropReason>) {
+    /// The exporter at `who` is done with its share.
+    fn settle(&self, who: usize, share: &share::Owed, ending: Ending) {
+        let dropped = ending.dropped(share.records).map_or(0, |(_, dropped)| dropped);
         let mut state = self.state();
         let cursor = &mut state.cursors[who];
         if !cursor.sending.remove(&share.seq) {
@@ -368,13 +371,13 @@ impl Line {
         outgo.dropped += dropped;
         outgo.forwarded += share.records - dropped;
         self.tell(&mut state, share.records == 0 || dropped < share.records);
-        let ended = state.tap(share.seq, reason);
+        let ended = state.tap(share.seq, ending);
         if let Some(spool) = &self.spool {
             spool.settle(state.seats[who].owner, share.seq, low.min(state.next));
         }
         drop(state);
-        if let Some(Tap { failed, probes, ended, .. }) = ended {
-            self.reached(probes, ended, failed);
+        if let Some(Tap { ending, probes, ended, .. }) = ended {
+            self.reached(probes, ended, ending);
         }
     }
 
@@ -434,10 +437,10 @@ impl State {
     }
 
     /// One exporter less is to end `seq`; the tap if it was the last.
-    fn tap(&mut self, seq: u64, reason: Option<DropReason>) -> Option<Tap> {
+    fn tap(&mut self, seq: u64, ending: Ending) -> Option<Tap> {
         let tap = self.taps.get_mut(&seq)?;
         tap.left -= 1;
-        tap.failed = tap.failed.or(reason);
+        tap.ending = tap.ending.worse(ending);
         if tap.left == 0 { self.taps.remove(&seq) } else { None }
     }
 }

@@ -101,6 +101,7 @@ pub(crate) struct Metrics {
     forwarded: Family<Forwarded, Counter>,
     dropped: Family<Dropped, Counter>,
     ruled_out: PerSignal,
+    disowned: PerSignal,
     failed_attempts: Family<OfExporter, Counter>,
     queued_bytes: Family<OfExporter, Gauge>,
     breakers: breaker::Breakers,
@@ -143,16 +144,20 @@ impl Metrics {
         let per_signal = |family: &Family<OfSignal, Counter>| {
             PerSignal::new(|signal| family.get_or_create(&OfSignal { signal }).clone())
         };
+        let nobodys = |reason| {
+            PerSignal::new(|signal| {
+                let exporter = String::new();
+                dropped.get_or_create(&Dropped { exporter, signal, reason }).clone()
+            })
+        };
         let metrics = Self {
             requests: per_signal(&requests),
             records: per_signal(&records),
             bytes: per_signal(&bytes),
             refused: Family::default(),
             forwarded: Family::default(),
-            ruled_out: PerSignal::new(|signal| {
-                let (exporter, reason) = (String::new(), "rule");
-                dropped.get_or_create(&Dropped { exporter, signal, reason }).clone()
-            }),
+            ruled_out: nobodys("rule"),
+            disowned: nobodys("removed"),
             dropped,
             failed_attempts: Family::default(),
             queued_bytes: Family::default(),
@@ -302,6 +307,11 @@ impl Metrics {
     /// Rules took records out; no exporter ever saw them.
     pub(crate) fn ruled_out(&self, kind: Kind, records: u64) {
         self.ruled_out.of(kind).inc_by(records);
+    }
+
+    /// An earlier run left records for an exporter that is not configured any more.
+    pub(crate) fn disowned(&self, kind: Kind, records: u64) {
+        self.disowned.of(kind).inc_by(records);
     }
 
     /// Requests and errors since the last call.

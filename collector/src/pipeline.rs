@@ -34,7 +34,7 @@ use crate::config::Acknowledge;
 use crate::driver;
 use crate::export::Exporters;
 use crate::kind::Kind;
-use crate::line::{DropReason, Joining, Line};
+use crate::line::{DropReason, Ending, Joining, Line};
 use crate::memory::{Budget, Buffer};
 use crate::metrics::Metrics;
 use crate::receive::cors::Cors;
@@ -71,6 +71,8 @@ pub(crate) struct Pipeline {
 #[must_use = "a client must hear what was rejected"]
 pub(crate) struct Taken {
     /// Records that were left behind, because they hold an id of a wrong length.
+    pub(crate) malformed: u64,
+    /// Records that a backend rejected, if the answer waited for it.
     pub(crate) rejected: u64,
 }
 
@@ -104,14 +106,14 @@ impl Pipeline {
         let (kind, transport) = (arrival.kind, arrival.transport);
         let body_bytes = arrival.body.len();
         let mut content = arrival.open(&self.budget, self.max_request_bytes)?;
-        let mut rejected = 0;
+        let mut taken = Taken { malformed: 0, rejected: 0 };
         let whole = content.plain.clone();
         let mut came = Vec::new();
         let records = match kind {
             Kind::Tallied(signal) => {
                 let mut scanned = Scanned::of(signal, &whole)?;
-                rejected = scanned.rejected;
-                if rejected > 0 {
+                taken.malformed = scanned.rejected;
+                if taken.malformed > 0 {
                     let rest = self.rest(signal, &whole)?;
                     came.push(std::mem::replace(&mut content, rest));
                 }
@@ -127,7 +129,7 @@ impl Pipeline {
                 // What rules have emptied goes nowhere.
                 if left > 0 || ruled_out == 0 {
                     let kept = self.keep(content, kind, left, probes, scanned.service()).await;
-                    kept.inspect_err(|_| {
+                    taken.rejected = kept.inspect_err(|_| {
                         self.tally.refused(&scanned);
                         self.metrics.refused_records(transport, kind, scanned.records);
                     })?;
@@ -139,14 +141,14 @@ impl Pipeline {
             }
             Kind::Profiles => {
                 let records = scan::profiles(&content.plain)?;
-                self.keep(content, kind, records, Vec::new(), "".into()).await?;
+                taken.rejected = self.keep(content, kind, records, Vec::new(), "".into()).await?;
                 records
             }
         };
         self.metrics.received(kind, transport, records, body_bytes);
         // What came is paid for until nothing reads it any more.
         drop((whole, came));
-        Ok(Taken { rejected })
+        Ok(taken)
     }
 
     /// What the rules make of a scanned request, if they change it.
@@ -180,7 +182,8 @@ impl Pipeline {
         Ok(Content { plain, compressed: None, held })
     }
 
-    /// Keeps a request that is well formed until the exporters have it.
+    /// Keeps a request that is well formed until the exporters have it. The records that a backend
+    /// rejected of it, if that is known when it is answered.
     async fn keep(
         &self,
         content: Content,
@@ -188,29 +191,33 @@ impl Pipeline {
         records: u64,
         probes: Vec<Probe>,
         service: Arc<str>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         self.line.received(kind, records);
         let payload = Arc::new(content.keep(self.exporters.forms));
         let mut joining = Joining { kind, records, payload, probes, service, ended: None };
         if !self.exporters.is_empty()
             && let Some(spool) = self.line.spool()
         {
-            return self.spool(spool, joining).await;
+            return self.spool(spool, joining).await.map(|()| 0);
         }
         let refuse = |refusal| {
             self.line.refused(kind, records);
             refusal
         };
         match self.acknowledge {
-            Acknowledge::Spooled | Acknowledge::Queued => self.line.join(joining).map_err(refuse),
+            Acknowledge::Spooled | Acknowledge::Queued => {
+                self.line.join(joining).map_err(refuse).map(|()| 0)
+            }
             Acknowledge::Delivered => {
                 let (sender, ended) = oneshot::channel();
                 joining.ended = Some(sender);
                 self.line.join(joining).map_err(refuse)?;
                 match ended.await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(DropReason::Rejected)) => Err(Refusal::Rejected),
-                    Ok(Err(DropReason::Expired | DropReason::Stopped | DropReason::Damaged))
+                    Ok(Ending::Taken { rejected }) => Ok(rejected),
+                    Ok(Ending::Dropped(DropReason::Rejected)) => Err(Refusal::Rejected),
+                    Ok(Ending::Dropped(
+                        DropReason::Expired | DropReason::Stopped | DropReason::Damaged,
+                    ))
                     | Err(_) => Err(Refusal::Undelivered),
                 }
             }

@@ -63,6 +63,10 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let Bound { config, boot, guard, listeners, spool } = bound;
+    // A promise of the disk that is kept in memory would be found out by the first crash.
+    if config.acknowledge == Acknowledge::Spooled && spool.is_none() {
+        return Err(RunError::NoSpool);
+    }
     let doors = [(); 4].map(|()| Arc::new(DoorCounts::default()));
     let [grpc, http, admin, unix] = doors.clone();
     let metrics =
@@ -73,7 +77,9 @@ pub(crate) async fn run(
     let renewal = renewal.map_err(RunError::Exporters)?;
     let line = Line::new(spool, config.memory_bytes / RESIDENT, Arc::clone(&tally));
     let (exporters, tasks) = renewal.take_effect(&line, |config| metrics.exporter(config));
-    line.begun();
+    for (kind, records) in line.begun() {
+        metrics.disowned(kind, records);
+    }
     let rounds = Rounds::new(driver::now());
     let standing = Arc::new(Standing::new(std::mem::take(&mut source.version)));
     let first = pipeline(&config, guard.clone(), &line, &metrics, exporters, None);

@@ -3,14 +3,15 @@
 //! Invariant: the watchdog's address is asked again for every beat, so that a watchdog that was
 //! restarted elsewhere hears the collector without the collector's restart.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use collector::{BeatTarget, Source};
 use tokio_util::sync::CancellationToken;
 
 use super::reload::{Proposer, version};
-use super::{RoleError, Start, enter, settled};
+use super::{RoleError, Start, enter, own_executable, settled};
 use crate::cli::{CollectorArgs, Globals};
 use crate::driver;
 use crate::place::{CollectorRun, Listen, Place, own_start_ticks};
@@ -19,7 +20,26 @@ pub(super) const ROLE: &str = "collector";
 
 /// `holdpoint collector`.
 pub fn run(globals: &Globals, args: &CollectorArgs) -> ExitCode {
+    begin_with_allocator();
     enter(ROLE, globals, &args.lifeline, false, |start, shutdown| serve(start, args, shutdown))
+}
+
+/// Becomes the same process with the allocator's settings in its environment, where it reads them,
+/// unless the environment says something of it. Who started it sees no difference.
+fn begin_with_allocator() {
+    const NAME: &str = "GLIBC_TUNABLES";
+    if std::env::var_os(NAME).is_some() {
+        return;
+    }
+    let Ok(program) = own_executable() else { return };
+    let mut words = std::env::args_os();
+    let mut again = Command::new(program);
+    if let Some(name) = words.next() {
+        again.arg0(name);
+    }
+    let error = again.args(words).env(NAME, collector::GLIBC_TUNABLES).exec();
+    // It runs without them as well, with more memory than its budget says.
+    eprintln!("{ROLE}: start again with {NAME} set: {error}");
 }
 
 async fn serve(
@@ -56,7 +76,7 @@ async fn serve(
     let run = CollectorRun { pid, start_ticks, boot, grpc, http, admin, probe };
     place.write_run(ROLE, &run)?;
     let (proposer, proposals) =
-        Proposer::new(start.globals.config, args.clone(), place.clone(), run)?;
+        Proposer::new(start.globals.config, args.clone(), place.clone(), run, &version)?;
     let proposing = tokio::spawn(proposer.run());
     tracing::info!(grpc = %at.grpc, http = %at.http, admin = %at.admin, "collector is up");
     let source = Source { version, proposals };

@@ -33,6 +33,8 @@ pub struct Proposer {
     args: CollectorArgs,
     place: Place,
     run: CollectorRun,
+    /// Of the file that the collector started with.
+    begun: String,
     hangups: Signal,
     proposals: mpsc::Sender<Proposal>,
 }
@@ -48,26 +50,31 @@ impl Proposer {
         args: CollectorArgs,
         place: Place,
         run: CollectorRun,
+        begun: &Version,
     ) -> Result<(Self, mpsc::Receiver<Proposal>), RoleError> {
         let hangups = signal(SignalKind::hangup()).map_err(RoleError::Runtime)?;
         let (proposals, source) = mpsc::channel(1);
-        Ok((Self { file, args, place, run, hangups, proposals }, source))
+        let begun = begun.sha256.clone();
+        Ok((Self { file, args, place, run, begun, hangups, proposals }, source))
     }
 
     /// Proposes until the collector takes nothing any more.
     pub async fn run(mut self) {
-        let mut taken = self.mark();
-        let mut last = taken;
+        let mut last = self.mark();
+        // It may have changed since it was read for the start.
+        let is_begun =
+            config::load(self.file.as_deref()).is_ok_and(|now| now.sha256() == self.begun);
+        let mut taken = is_begun.then_some(last);
         loop {
             let asked = tokio::select! {
                 Some(()) = self.hangups.recv() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
             let now = self.mark();
-            let has_settled = now != taken && now == last;
+            let has_settled = taken != Some(now) && now == last;
             last = now;
             if asked || has_settled {
-                taken = now;
+                taken = Some(now);
                 if self.propose().await.is_none() {
                     return;
                 }

@@ -71,6 +71,8 @@ fn our_collector_keeps_every_must_and_should() {
     };
     let boot = Boot::new("1790000000000-conformance").expect("a good boot");
     let bound = runtime.block_on(collector::bind(config, boot)).expect("free ports on loopback");
+    let dir = tempfile::tempdir().expect("a directory");
+    let bound = bound.spooling_in(dir.path()).expect("a spool");
     let addresses = bound.addresses();
     let shutdown = CancellationToken::new();
     let running = runtime.spawn(bound.run(Arc::new(|| None), shutdown.clone()));

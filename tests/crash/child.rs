@@ -179,8 +179,14 @@ impl Collector {
         assert_eq!(self.metric("holdpoint_collector_ledger_imbalance_records"), Some(0.0));
     }
 
-    /// The value of a metric without labels.
-    fn metric(&self, name: &str) -> Option<f64> {
+    /// The environment with which the process that runs now has begun.
+    pub fn environment(&self) -> String {
+        let pid = self.child.as_ref().expect("it runs").id();
+        fs::read_to_string(format!("/proc/{pid}/environ")).expect("it runs")
+    }
+
+    /// The value of the metric with this name and labels.
+    pub fn metric(&self, name: &str) -> Option<f64> {
         let page = self.get("/metrics").expect("the admin port answers").body;
         let lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         lines.filter_map(|value| value.parse().ok()).next()

@@ -69,6 +69,16 @@ fn more_than_memory_holds_waits_on_disk_and_is_sent_in_order_by_the_next_life() 
 }
 
 #[test]
+fn a_collector_that_is_started_alone_has_the_allocator_that_keeps_its_budget() {
+    let mut collector = Collector::new("", &[]);
+    collector.start();
+    let environment = collector.environment();
+    let tunables = environment.split('\0').find(|entry| entry.starts_with("GLIBC_TUNABLES="));
+    assert!(tunables.is_some_and(|it| it.contains("malloc.arena_max")), "{environment:?}");
+    assert_eq!(collector.stop(), Some(0), "{}", collector.log());
+}
+
+#[test]
 fn an_exporter_that_is_removed_leaves_nothing_behind_and_a_new_one_gets_what_is_new() {
     let _turn = turn();
     let [stays, goes, comes] = [(); 3].map(|()| Sink::start());
@@ -93,6 +103,11 @@ fn an_exporter_that_is_removed_leaves_nothing_behind_and_a_new_one_gets_what_is_
         "{}",
         collector.log()
     );
+    let removed = collector.metric(
+        "holdpoint_collector_dropped_records_total{exporter=\"\",signal=\"traces\",\
+         reason=\"removed\"}",
+    );
+    assert_eq!(removed, Some((old.len() * super::wire::RECORDS) as f64));
     // Numbers begin anew with each load, so both sinks have these twice or once.
     let new = send(address, habit, 20);
     wait_delivered(&comes, &new);

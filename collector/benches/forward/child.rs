@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use collector::{Compression, Config, ExporterConfig, Protocol};
+use collector::{Acknowledge, Compression, Config, ExporterConfig, Protocol};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +138,7 @@ async fn serve_collector(backend: &str, protocol: &str, compression: &str) {
         http_listen: free,
         admin_listen: free,
         exporters: vec![exporter],
+        acknowledge: Acknowledge::Queued,
         ..Config::default()
     };
     let boot = Boot::new("1700000000000-bench").expect("a name");

@@ -44,6 +44,39 @@ impl DropReason {
     }
 }
 
+/// How it ended with a request for one exporter, or for all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The backend took it, but for so many of its records.
+    Taken { rejected: u64 },
+    /// The backend has none of it.
+    Dropped(DropReason),
+}
+
+impl Ending {
+    /// The worse of two, as the client should hear of it: what may be sent again comes last,
+    /// because a client that is told of a refusal for good never does.
+    pub(super) fn worse(self, other: Self) -> Self {
+        let rank = |ending: &Self| match ending {
+            Self::Taken { rejected } => (0, *rejected),
+            Self::Dropped(DropReason::Rejected) => (1, 0),
+            Self::Dropped(DropReason::Expired | DropReason::Stopped | DropReason::Damaged) => {
+                (2, 0)
+            }
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+
+    /// Why records of it were dropped, and how many of `records`.
+    pub(super) fn dropped(self, records: u64) -> Option<(DropReason, u64)> {
+        match self {
+            Self::Taken { rejected: 0 } => None,
+            Self::Taken { rejected } => Some((DropReason::Rejected, rejected.min(records))),
+            Self::Dropped(reason) => Some((reason, records)),
+        }
+    }
+}
+
 /// An entry as it is owed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owed {
@@ -82,27 +115,27 @@ impl Share {
     pub(crate) fn delivered(mut self, rejected: u64) {
         let rejected = rejected.min(self.owed.records);
         self.metrics.forwarded(self.owed.kind, self.owed.records - rejected);
-        self.end(rejected, (rejected > 0).then_some(DropReason::Rejected));
+        self.end(Ending::Taken { rejected });
     }
 
     /// The backend will never have it.
     pub(crate) fn dropped(mut self, reason: DropReason) {
-        self.end(self.owed.records, Some(reason));
+        self.end(Ending::Dropped(reason));
     }
 
-    fn end(&mut self, dropped: u64, reason: Option<DropReason>) {
+    fn end(&mut self, ending: Ending) {
         self.is_said = true;
-        if let Some(reason) = reason {
+        if let Some((reason, dropped)) = ending.dropped(self.owed.records) {
             self.metrics.dropped(self.owed.kind, reason, dropped);
         }
-        self.line.settle(self.who, &self.owed, dropped, reason);
+        self.line.settle(self.who, &self.owed, ending);
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         if !self.is_said && self.line.spool.is_none() {
-            self.end(self.owed.records, Some(DropReason::Stopped));
+            self.end(Ending::Dropped(DropReason::Stopped));
         }
     }
 }

@@ -232,7 +232,37 @@ async fn the_end_of_a_request_is_told_when_all_are_done() {
     next(&mut Source::new(Arc::clone(&line), 0)).await.share.delivered(0);
     assert!(ended.try_recv().is_err(), "one is not all");
     next(&mut Source::new(Arc::clone(&line), 1)).await.share.dropped(DropReason::Expired);
-    assert_eq!(ended.await, Ok(Err(DropReason::Expired)));
+    assert_eq!(ended.await, Ok(Ending::Dropped(DropReason::Expired)));
+}
+
+#[test]
+fn the_worst_of_several_endings_is_told_and_what_may_be_sent_again_is_the_worst() {
+    let taken = |rejected| Ending::Taken { rejected };
+    let (refused, late) =
+        (Ending::Dropped(DropReason::Rejected), Ending::Dropped(DropReason::Expired));
+    let ascending = [taken(0), taken(1), taken(3), refused, late];
+    for (i, better) in ascending.iter().enumerate() {
+        for worse in &ascending[i..] {
+            assert_eq!(better.worse(*worse), *worse);
+            assert_eq!(worse.worse(*better), *worse);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_the_end_hears_of_it_however_many_do() {
+    let line = in_memory(1);
+    let mut source = Source::new(Arc::clone(&line), 0);
+    let mut waiting = Vec::new();
+    for _ in 0..TAPS_MAX + 2 {
+        let (sender, ended) = oneshot::channel();
+        line.join(Joining { ended: Some(sender), ..joining("request") }).expect("room");
+        waiting.push(ended);
+    }
+    for ended in waiting {
+        next(&mut source).await.share.delivered(1);
+        assert_eq!(ended.await, Ok(Ending::Taken { rejected: 1 }));
+    }
 }
 
 proptest! {

@@ -195,11 +195,11 @@ impl Recovered {
         }
     }
 
-    /// Entries and records that were owed to exporters that are not configured any more. Call it
-    /// after [`Self::resume`] for all that are.
-    pub(crate) fn removed(&self) -> (u64, u64) {
+    /// Kind and records of each entry that was owed to an exporter that is not configured any
+    /// more. Call it after [`Self::resume`] for all that are.
+    pub(crate) fn removed(&self) -> Vec<(Kind, u64)> {
         let left = self.owed.values().flat_map(|owed| owed.unsettled.values());
-        left.fold((0, 0), |(entries, records), one| (entries + 1, records + one.records))
+        left.map(|one| (one.kind, one.records)).collect()
     }
 }
 

@@ -110,7 +110,8 @@ fn entries_are_owed_to_those_who_were_there() {
     assert_eq!(owed(dir.path(), B), ["for both", "for b"]);
     let mut recovered = Recovered::read(dir.path(), &[B]).expect("readable");
     recovered.resume(B);
-    assert_eq!(recovered.removed(), (2, 4), "a is gone, and what it was owed is counted");
+    let removed: u64 = recovered.removed().iter().map(|(_, records)| records).sum();
+    assert_eq!((recovered.removed().len(), removed), (2, 4), "what a was owed is counted");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use collector::Config;
+use collector::{Acknowledge, Config};
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::Boot;
 
@@ -51,6 +51,7 @@ fn serves_as_the_child_that_is_attacked() {
         admin_listen: free,
         max_request_bytes,
         memory_bytes,
+        acknowledge: Acknowledge::Queued,
         ..Config::default()
     };
     let runtime =

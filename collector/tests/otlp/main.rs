@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod places;
 mod profiles;
+mod promises;
 mod red;
 mod reload;
 mod rig;

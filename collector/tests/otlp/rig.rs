@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use collector::{
-    Addresses, Applied, BeatTarget, Config, ExporterConfig, Proposal, RunError, Source, Version,
+    Acknowledge, Addresses, Applied, BeatTarget, Config, ExporterConfig, Proposal, RunError,
+    Source, Version,
 };
 use front_door::Limits;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -60,7 +61,14 @@ impl Answer {
 
 pub fn on_free_ports() -> Config {
     let free = "127.0.0.1:0".parse().expect("an address");
-    Config { grpc_listen: free, http_listen: free, admin_listen: free, ..Config::default() }
+    Config {
+        grpc_listen: free,
+        http_listen: free,
+        admin_listen: free,
+        // The spool has tests of its own, on real processes that die.
+        acknowledge: Acknowledge::Queued,
+        ..Config::default()
+    }
 }
 
 pub async fn start(config: Config) -> Rig {
