@@ -8,10 +8,12 @@
 //! Invariant: the thread never waits for the runtime, and the token never moves without it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram as Asking;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use tokio::net::UnixDatagram as Asked;
 use tracing::debug;
 use watchdog_core::beat::{BeatBody, BeatDatagram, Token};
 use watchdog_core::names::{Boot, Instance, Revision, Service};
@@ -31,15 +33,32 @@ pub(crate) struct Beater {
     pub(crate) boot: Boot,
     pub(crate) rounds: Arc<Rounds>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where it asks for a round.
+    pub(crate) asking: Asking,
 }
 
-/// Checks in for the pipeline's runtime, for ever.
-pub(crate) async fn turn(mut turns: Turns, tally: Arc<Tally>) {
-    loop {
-        turns.asked().await;
+/// How the beat thread asks the runtime.
+///
+/// # Errors
+/// The system's, if it has no more sockets.
+pub(crate) fn asking() -> std::io::Result<(Asking, Asked)> {
+    let (asking, asked) = Asking::pair()?;
+    // A runtime that hangs must not hang the thread.
+    asking.set_nonblocking(true)?;
+    asked.set_nonblocking(true)?;
+    Ok((asking, Asked::from_std(asked)?))
+}
+
+/// Checks in for the pipeline's runtime and asks the exporters, whenever it is asked; for ever.
+pub(crate) async fn turn(turns: Turns, asked: Asked, tally: Arc<Tally>) {
+    while let Ok(1) = asked.recv(&mut [0]).await {
         tally.touch();
+        turns.ask_others();
         turns.check_in();
     }
+    // The thread has ended. If it were the socket alone, the member that never checks in again
+    // would be seen.
+    std::future::pending().await
 }
 
 impl Beater {
@@ -57,7 +76,8 @@ impl Beater {
                 None => (token, turned) = (token + 1, 0),
                 Some(so_far) => turned = so_far,
             }
-            self.rounds.ask();
+            // It is full if the runtime was asked before and has not turned.
+            let _ = self.asking.send(&[0]);
             let [requests, errors] = self.metrics.drain_work();
             let body = &mut datagram.body;
             body.seq += 1;

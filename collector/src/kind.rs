@@ -23,11 +23,31 @@ impl Kind {
         Self::Profiles,
     ];
 
+    /// Its place in [`Self::ALL`], and its number in a record of the spool, for ever.
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Tallied(Signal::Traces) => 0,
+            Self::Tallied(Signal::Metrics) => 1,
+            Self::Tallied(Signal::Logs) => 2,
+            Self::Profiles => 3,
+        }
+    }
+
     /// The value of the label `signal` in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Tallied(signal) => signal.as_str(),
             Self::Profiles => "profiles",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_at_its_place() {
+        assert_eq!(Kind::ALL.map(Kind::place), [0, 1, 2, 3]);
     }
 }

@@ -58,13 +58,11 @@ pub(crate) struct PerKind<T>([T; Kind::ALL.len()]);
 
 impl<T> PerKind<T> {
     pub(crate) fn of(&mut self, kind: Kind) -> &mut T {
-        let at = Kind::ALL.iter().position(|other| *other == kind);
-        &mut self.0[at.expect("it is one of all kinds")]
+        &mut self.0[kind.place()]
     }
 
     pub(crate) fn get(&self, kind: Kind) -> &T {
-        let at = Kind::ALL.iter().position(|other| *other == kind);
-        &self.0[at.expect("it is one of all kinds")]
+        &self.0[kind.place()]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, &T)> {

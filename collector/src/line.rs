@@ -447,7 +447,6 @@ impl State {
 
 impl Seat {
     pub(crate) fn is_for(&self, kind: Kind) -> bool {
-        let at = Kind::ALL.iter().position(|other| *other == kind);
-        self.takes[at.expect("it is one of all kinds")]
+        self.takes[kind.place()]
     }
 }

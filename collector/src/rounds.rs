@@ -1,13 +1,14 @@
 //! Rounds of proof that everything which carries telemetry still turns.
 //!
 //! ```text
-//!  beat thread ── asks, every 100 ms ──► pipeline's runtime, each exporter's task
-//!       ▲                                        │
-//!       └────────── looks at the pulse ◄── check in ──┘
+//!  beat thread ── asks, every 100 ms ──► pipeline's runtime ──► each exporter's task
+//!       ▲                                        │                        │
+//!       └────────── looks at the pulse ◄── check in ◄─────────────────────┘
 //! ```
 //!
 //! The beat thread asks and the others answer, instead of each having a timer: at rest one wake-up
-//! of the runtime a beat is all there is.
+//! of the runtime a beat is all there is. It asks through a socket, since the runtime wakes one
+//! worker for what comes in there; for a task that another thread wakes it wakes two.
 //!
 //! Invariant: a round is complete only when every member has checked in since it was asked. Who
 //! ends well is a member no more; who panics remains one, so its absence is seen.
@@ -68,7 +69,7 @@ impl Rounds {
     }
 
     /// Asks everyone to check in.
-    pub(crate) fn ask(&self) {
+    fn ask(&self) {
         self.asked.send_modify(|round| *round += 1);
     }
 
@@ -93,13 +94,13 @@ impl Rounds {
 impl Turns {
     /// Waits until it is asked, and checks in. Dropping the future before loses nothing.
     pub(crate) async fn turn(&mut self) {
-        self.asked().await;
+        self.asked.changed().await.expect("the rounds are held beside their receiver");
         self.check_in();
     }
 
-    /// Waits until it is asked.
-    pub(crate) async fn asked(&mut self) {
-        self.asked.changed().await.expect("the rounds are held beside their receiver");
+    /// Hands on what it was asked to everyone who waits in [`Self::turn`].
+    pub(crate) fn ask_others(&self) {
+        self.rounds.ask();
     }
 
     pub(crate) fn check_in(&self) {

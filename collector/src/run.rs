@@ -12,10 +12,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use front_door::Counts as DoorCounts;
+use tokio::net::UnixDatagram;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use watchdog_core::names::Boot;
 
 use crate::beat::{self, Beater};
 use crate::config::{Acknowledge, Config};
@@ -85,15 +87,10 @@ pub(crate) async fn run(
     let first = pipeline(&config, guard.clone(), &line, &metrics, exporters, None);
     let pipeline = watch::Sender::new(Arc::new(first));
 
-    let beater = Beater {
-        target: watchdog,
-        boot,
-        rounds: Arc::clone(&rounds),
-        metrics: Arc::clone(&metrics),
-    };
-    let (beats, stop_beats) = beat(beater)?;
+    let beating = (watchdog, boot, Arc::clone(&rounds), Arc::clone(&metrics));
+    let (beats, stop_beats, asked) = beat(beating)?;
     let mut turning = JoinSet::new();
-    turning.spawn(beat::turn(rounds.join(), Arc::clone(&tally)));
+    turning.spawn(beat::turn(rounds.join(), asked, Arc::clone(&tally)));
     let health = Arc::new(Monitor::default());
     turning.spawn(health::look(Arc::clone(&health), pipeline.subscribe(), Arc::clone(&rounds)));
 
@@ -136,12 +133,16 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Starts the beat; dropping the sender ends it.
-fn beat(beater: Beater) -> Result<(JoinHandle<()>, mpsc::Sender<()>), RunError> {
+/// Starts the beat; dropping the sender ends it. Through the socket it asks the runtime.
+fn beat(
+    (target, boot, rounds, metrics): (BeatTarget, Boot, Arc<Rounds>, Arc<Metrics>),
+) -> Result<(JoinHandle<()>, mpsc::Sender<()>, UnixDatagram), RunError> {
+    let (asking, asked) = beat::asking().map_err(RunError::BeatThread)?;
+    let beater = Beater { target, boot, rounds, metrics, asking };
     let (beating, stop) = mpsc::channel();
     let thread = std::thread::Builder::new().name("beat".to_owned());
     let beats = thread.spawn(move || beater.run(&stop)).map_err(RunError::BeatThread)?;
-    Ok((beats, beating))
+    Ok((beats, beating, asked))
 }
 
 /// The spool of `config` in `dir`, if requests are to be kept in one.
@@ -153,7 +154,7 @@ pub(crate) fn open_spool(
         Acknowledge::Spooled => {}
         Acknowledge::Delivered | Acknowledge::Queued => return Ok(None),
     }
-    let limits = Limits { bytes: config.spool_bytes, file_bytes: SPOOL_FILE_BYTES };
+    let limits = Limits { bytes: config.spool_bytes, file_bytes: SPOOL_FILE_BYTES, direct: true };
     let owners = config.exporters.iter().map(export::owner).collect();
     Spool::open(dir, limits, owners).map(Some)
 }

@@ -18,6 +18,7 @@ mod reader;
 pub(crate) mod record;
 mod recovery;
 mod segment;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,7 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -35,8 +36,9 @@ use bytes::Bytes;
 pub(crate) use reader::{Reader, Stored};
 pub(crate) use record::{Head, Owner};
 pub(crate) use recovery::{Recovered, Resume};
+use stage::Stage;
 pub(crate) use writer::Committed;
-use writer::{Order, Writer};
+use writer::{Order, Settling, Writer};
 
 /// The place of a record: its file, and the byte in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,11 +73,18 @@ struct Shared {
     /// Bytes of requests that are on their way to the files.
     coming: AtomicU64,
     last_number: AtomicU64,
-    /// All entries before it are settled.
-    low: AtomicU64,
+    settling: Mutex<Settling>,
     failing: AtomicBool,
     failures: AtomicU64,
     file_bytes_max: u64,
+    /// What a request may take beyond its own bytes.
+    overhead_bytes: usize,
+}
+
+impl Shared {
+    fn settling(&self) -> MutexGuard<'_, Settling> {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How big the spool and its files may become.
@@ -83,6 +92,8 @@ struct Shared {
 pub(crate) struct Limits {
     pub(crate) bytes: u64,
     pub(crate) file_bytes: u64,
+    /// Whether files are written past the page cache, where the filesystem allows it.
+    pub(crate) direct: bool,
 }
 
 /// The writing half of an open spool.
@@ -110,7 +121,7 @@ impl Spool {
         owners: Vec<Owner>,
     ) -> Result<(Self, Recovered), SpoolError> {
         fs::create_dir_all(dir).map_err(|error| SpoolError::io("create", dir, error))?;
-        probe(dir)?;
+        let stage = Stage::new(probe(dir)? && limits.direct);
         let recovered = Recovered::read(dir, &owners)?;
         let files = recovered.files.iter();
         let files = files.map(|(number, bytes, last)| (*number, (last.unwrap_or(0), *bytes)));
@@ -119,10 +130,11 @@ impl Spool {
             used: AtomicU64::new(file_bytes),
             coming: AtomicU64::new(0),
             last_number: AtomicU64::new(recovered.next_number - 1),
-            low: AtomicU64::new(0),
+            settling: Mutex::default(),
             failing: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             file_bytes_max: limits.file_bytes,
+            overhead_bytes: record::HEAD_BYTES + stage.padding_max(),
         });
         let (orders, receiver) = mpsc::channel();
         let writer = Writer {
@@ -135,6 +147,7 @@ impl Spool {
             files: files.collect(),
             file_bytes,
             current: None,
+            stage,
         };
         let thread = std::thread::Builder::new().name("spool".to_owned());
         let thread = thread.spawn(move || writer.run());
@@ -148,7 +161,7 @@ impl Spool {
 
     /// Takes room for a request of so many bytes; `None` if the spool is full.
     pub(crate) fn reserve(&self, bytes: usize) -> Option<Room> {
-        let bytes = (bytes + record::HEAD_BYTES) as u64;
+        let bytes = (bytes + self.shared.overhead_bytes) as u64;
         let coming = self.shared.coming.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let room = Room { bytes, shared: Arc::clone(&self.shared) };
         (self.shared.used.load(Ordering::Relaxed) + coming <= self.limit).then_some(room)
@@ -166,8 +179,10 @@ impl Spool {
 
     /// `owner` is done with an entry, and all owners with those before `low`.
     pub(crate) fn settle(&self, owner: Owner, seq: u64, low: u64) {
-        self.shared.low.fetch_max(low, Ordering::AcqRel);
-        let _ = self.orders.send(Order::Settle { owner, seq, low });
+        let wakes = self.shared.settling().settle(owner, seq, low);
+        if wakes {
+            let _ = self.orders.send(Order::Settle);
+        }
     }
 
     /// Entries from here on are owed to `owners`.
@@ -236,9 +251,14 @@ impl Drop for Room {
     }
 }
 
-/// Whether the directory can be written, told at the start and not by the first request.
-fn probe(dir: &Path) -> Result<(), SpoolError> {
+/// Whether the directory can be written, told at the start and not by the first request; and
+/// whether it can be past the page cache.
+fn probe(dir: &Path) -> Result<bool, SpoolError> {
     let path = dir.join("writable");
     let tried = fs::write(&path, b"").and_then(|()| fs::remove_file(&path));
-    tried.map_err(|error| SpoolError::io("write to", &path, error))
+    tried.map_err(|error| SpoolError::io("write to", &path, error))?;
+    let is_direct = stage::is_direct_at(&path);
+    // What was only to be tried may not be there.
+    let _ = fs::remove_file(&path);
+    Ok(is_direct)
 }

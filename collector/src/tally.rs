@@ -62,11 +62,15 @@ impl Tally {
     }
 
     fn change(&self, change: impl FnOnce(&mut Book)) {
-        let cursor = {
+        let (before, cursor) = {
             let mut book = self.book();
+            let before = book.cursor();
             change(&mut book);
-            book.cursor()
+            (before, book.cursor())
         };
+        if cursor == before {
+            return;
+        }
         self.cursor.send_if_modified(|known| {
             let moved = cursor > *known;
             *known = cursor.max(*known);
@@ -87,7 +91,7 @@ impl Tally {
 
     /// How far the exporters are; `delivered` if one of them delivered something just now.
     pub(crate) fn flow(&self, worst: Outgo, delivered: Option<Tick>) {
-        self.change(|book| book.flow_mut().follow(worst, delivered));
+        self.change(|book| book.follow(worst, delivered));
     }
 
     /// Counts records that arrived and that rules of the configuration dropped.

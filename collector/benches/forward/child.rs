@@ -1,15 +1,17 @@
-//! Processes that are measured: this binary again, as the bare server or as the collector; and a
-//! peer, which somebody else has started.
+//! Processes that are measured: this binary again, as a bare server, a bare proxy or the collector;
+//! and a peer, which somebody else has started.
 //!
 //! Invariant: a child ends with its parent, whatever ends that: it stops when its stdin does.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use collector::{Acknowledge, Compression, Config, ExporterConfig, Protocol};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,9 @@ use watchdog_core::names::Boot;
 use crate::bare;
 
 const BARE: &str = "as-bare-server";
+const PROXY: &str = "as-bare-proxy";
 const COLLECTOR: &str = "as-collector";
+const BATCH_BYTES: usize = 64 << 10;
 /// `USER_HZ` of proc(5): 100 a second in the ABI of every architecture that we build for.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -30,26 +34,51 @@ pub struct Server {
     pub grpc: SocketAddr,
     /// Unset for a peer, which is not ours to end.
     process: Option<std::process::Child>,
+    /// Where a collector keeps its spool; it goes when the server does.
+    spool: Option<TempDir>,
+}
+
+/// What a collector of this bench is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    pub backend: SocketAddr,
+    /// `http` or `grpc`.
+    pub protocol: &'a str,
+    /// `none` or `gzip`.
+    pub compression: &'a str,
+    pub acknowledge: Acknowledge,
+    /// Whether small requests that wait for the backend travel together.
+    pub batches: bool,
 }
 
 impl Server {
     pub fn bare() -> Self {
-        Self::start("bare hyper", &[BARE])
+        Self::start("bare server", &[BARE], None)
     }
 
-    /// A collector that forwards to `backend` in `protocol`, `none` or `gzip` compressed.
-    pub fn collector(backend: SocketAddr, protocol: &str, compression: &str) -> Self {
-        Self::start("collector", &[COLLECTOR, &format!("http://{backend}"), protocol, compression])
+    pub fn proxy(backend: SocketAddr) -> Self {
+        Self::start("bare proxy", &[PROXY, &backend.to_string()], None)
+    }
+
+    /// A collector whose spool, if it has one, is on the disk of the build.
+    pub fn collector(told: Told<'_>) -> Self {
+        let Told { backend, protocol, compression, acknowledge, batches } = told;
+        let spool = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let dir = spool.path().to_str().expect("the build's directory is text").to_owned();
+        let (name, backend) = (name(acknowledge), format!("http://{backend}"));
+        let batches = if batches { "batches" } else { "one by one" };
+        let arguments = [COLLECTOR, &backend, protocol, compression, name, batches, &dir];
+        Self::start(name, &arguments, Some(spool))
     }
 
     /// `HTTP,GRPC,PID` of a server that forwards to the backend of this run.
     pub fn peer(text: &str) -> Option<Self> {
         let [http, grpc, pid] = *text.split(',').collect::<Vec<_>>() else { return None };
         let (http, grpc) = (http.parse().ok()?, grpc.parse().ok()?);
-        Some(Self { name: "peer", pid: pid.parse().ok()?, http, grpc, process: None })
+        Some(Self { name: "peer", pid: pid.parse().ok()?, http, grpc, process: None, spool: None })
     }
 
-    fn start(name: &'static str, arguments: &[&str]) -> Self {
+    fn start(name: &'static str, arguments: &[&str], spool: Option<TempDir>) -> Self {
         let mut process = Command::new(std::env::current_exe().expect("a path"))
             .args(arguments)
             .env("GLIBC_TUNABLES", collector::GLIBC_TUNABLES)
@@ -62,7 +91,7 @@ impl Server {
         BufReader::new(stdout).read_line(&mut line).expect("the child tells its addresses");
         let (http, grpc) = line.trim().split_once(' ').expect("two addresses");
         let (http, grpc) = (http.parse().expect("one"), grpc.parse().expect("another"));
-        Self { name, pid: process.id(), http, grpc, process: Some(process) }
+        Self { name, pid: process.id(), http, grpc, process: Some(process), spool }
     }
 
     /// Processor time of all its threads, in user mode and in the kernel, those that ended too.
@@ -73,6 +102,22 @@ impl Server {
         let (_, fields) = stat.rsplit_once(')').expect("proc(5)");
         let ticks = fields.split_whitespace().skip(11).take(2);
         ticks.map(|field| TICK * field.parse::<u32>().expect("proc(5)")).sum()
+    }
+
+    /// Processor time of the threads that there are, to the nanosecond, and how often they were
+    /// put on a processor.
+    pub fn scheduled(&self) -> (Duration, u64) {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+        let mut sum = (Duration::ZERO, 0);
+        for task in tasks.expect("the process runs") {
+            let path = task.expect("proc(5)").path().join("schedstat");
+            // A thread may have ended since.
+            let Ok(text) = std::fs::read_to_string(path) else { continue };
+            let fields: Vec<u64> = text.split_whitespace().flat_map(str::parse).collect();
+            sum.0 += Duration::from_nanos(fields[0]);
+            sum.1 += fields[2];
+        }
+        sum
     }
 
     /// MiB that are resident now, and the most that ever were since [`Self::forget_peak`].
@@ -99,6 +144,8 @@ impl Drop for Server {
             let _ = process.kill();
             let _ = process.wait();
         }
+        // After the end of who writes to it.
+        drop(self.spool.take());
     }
 }
 
@@ -107,12 +154,33 @@ pub fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
+const fn name(acknowledge: Acknowledge) -> &'static str {
+    match acknowledge {
+        Acknowledge::Spooled => "spooled",
+        Acknowledge::Delivered => "delivered",
+        Acknowledge::Queued => "queued",
+    }
+}
+
+/// The value of `acknowledge` that is called `text`.
+pub fn acknowledge(text: &str) -> Option<Acknowledge> {
+    let all = [Acknowledge::Spooled, Acknowledge::Delivered, Acknowledge::Queued];
+    all.into_iter().find(|acknowledge| name(*acknowledge) == text)
+}
+
 /// Becomes the server that the arguments name; false if they name none.
 pub fn serve(arguments: &[String]) -> bool {
-    match arguments {
-        [role] if role == BARE => runtime().block_on(serve_bare()),
-        [role, backend, protocol, compression] if role == COLLECTOR => {
-            runtime().block_on(serve_collector(backend, protocol, compression));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments.as_slice() {
+        [BARE] => runtime().block_on(serve_bare()),
+        [PROXY, backend] => runtime().block_on(serve_proxy(backend)),
+        [COLLECTOR, backend, protocol, compression, acknowledge, batches, dir] => {
+            let mut config = config(backend, protocol, compression, acknowledge);
+            if batches == "batches" {
+                let exporter = &mut config.exporters[0];
+                (exporter.batch_bytes, exporter.batch_ms) = (BATCH_BYTES, 0);
+            }
+            runtime().block_on(serve_collector(config, Path::new(dir)));
         }
         _ => return false,
     }
@@ -126,23 +194,34 @@ async fn serve_bare() {
     bare::serve(listener, Arc::default()).await;
 }
 
-async fn serve_collector(backend: &str, protocol: &str, compression: &str) {
+async fn serve_proxy(backend: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    announce(address, address);
+    bare::pass_on(listener, backend.parse().expect("an address")).await;
+}
+
+fn config(backend: &str, protocol: &str, compression: &str, how: &str) -> Config {
     let free = "127.0.0.1:0".parse().expect("an address");
     let protocol = if protocol == "grpc" { Protocol::Grpc } else { Protocol::Http };
     let mut exporter = ExporterConfig::new(backend, protocol);
     if compression == "gzip" {
         exporter.compression = Compression::Gzip;
     }
-    let listen = Config {
+    Config {
         grpc_listen: free,
         http_listen: free,
         admin_listen: free,
         exporters: vec![exporter],
-        acknowledge: Acknowledge::Queued,
+        acknowledge: acknowledge(how).expect("one of the three"),
         ..Config::default()
-    };
+    }
+}
+
+async fn serve_collector(config: Config, dir: &Path) {
     let boot = Boot::new("1700000000000-bench").expect("a name");
-    let bound = collector::bind(listen, boot).await.expect("free ports");
+    let bound = collector::bind(config, boot).await.expect("free ports");
+    let bound = bound.spooling_in(dir).expect("a directory of ours");
     let at = bound.addresses();
     announce(at.http, at.grpc);
     bound.run(Arc::new(|| None), CancellationToken::new()).await.expect("it runs");

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use collector::Acknowledge;
+
 use crate::bare;
-use crate::child::{Server, runtime};
+use crate::child::{Server, Told, runtime};
 use crate::client::{Client, Request};
 use crate::load::{Delivered, offer};
 
@@ -15,15 +17,18 @@ const OVERLOADING: usize = 40;
 const BACKEND_BYTES_A_SECOND: u64 = 20_000_000;
 const PACED: usize = 16;
 
-/// Memory and processor time at rest.
+/// Memory, processor time and wake-ups at rest.
 pub fn idle(servers: &[&Server], length: Duration) {
     println!("\nAt rest for {} s, before any request", length.as_secs());
-    println!("{:<14}{:>12}{:>12}", "server", "RSS MiB", "CPU %");
-    let before: Vec<_> = servers.iter().map(|server| server.cpu()).collect();
+    println!("{:<14}{:>12}{:>12}{:>12}", "server", "RSS MiB", "CPU %", "switches/s");
+    let before: Vec<_> = servers.iter().map(|server| server.scheduled()).collect();
     thread::sleep(length);
-    for (server, before) in servers.iter().zip(before) {
-        let share = (server.cpu() - before).as_secs_f64() / length.as_secs_f64();
-        println!("{:<14}{:>12.1}{:>12.2}", server.name, server.resident_mib().0, share * 100.0);
+    for (server, (cpu, switches)) in servers.iter().zip(before) {
+        let now = server.scheduled();
+        let share = (now.0 - cpu).as_secs_f64() / length.as_secs_f64() * 100.0;
+        let switches = (now.1 - switches) as f64 / length.as_secs_f64();
+        let resident = server.resident_mib().0;
+        println!("{:<14}{resident:>12.1}{share:>12.3}{switches:>12.0}", server.name);
     }
 }
 
@@ -80,7 +85,7 @@ pub fn latency(servers: [&Server; 2], request: &Request, delivered: &Delivered, 
 
 /// A backend that takes less than a tenth of what is offered: how much of what it could take it
 /// gets, and what memory the collector takes for it.
-pub fn overload(request: &Request, length: Duration) {
+pub fn overload(request: &Request, acknowledge: Acknowledge, length: Duration) {
     let runtime = runtime();
     let delivered = Arc::new(AtomicU64::new(0));
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
@@ -88,7 +93,9 @@ pub fn overload(request: &Request, length: Duration) {
     let address = listener.local_addr().expect("it is bound");
     let count = Arc::clone(&delivered);
     runtime.spawn(bare::serve_at_most(listener, count, BACKEND_BYTES_A_SECOND));
-    let server = Server::collector(address, "http", "none");
+    let (protocol, compression) = ("http", "none");
+    let told = Told { backend: address, protocol, compression, acknowledge, batches: false };
+    let server = Server::collector(told);
     server.forget_peak();
     let (begun, end) = (Instant::now(), Instant::now() + length);
     let (taken, refused) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -108,7 +115,11 @@ pub fn overload(request: &Request, length: Duration) {
     let got = (delivered.load(Ordering::Relaxed) - bytes) as f64 / seconds;
     let (taken, refused) = (taken.into_inner(), refused.into_inner());
     let offered = (taken + refused) as f64 * request.content_bytes() as f64 / seconds;
-    println!("\nOverload for {seconds:.0} s: a backend that takes 20 MB/s, {OVERLOADING} clients");
+    let name = server.name;
+    println!(
+        "\nOverload for {seconds:.0} s, {name}: a backend that takes 20 MB/s, \
+         {OVERLOADING} clients"
+    );
     println!("offered {:.0} MB/s, {taken} requests taken, {refused} refused", offered / 1e6);
     let share = got / BACKEND_BYTES_A_SECOND as f64 * 100.0;
     println!("goodput {share:.1} % of what the backend takes");

@@ -44,9 +44,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     http: legacy::Client<Connector, Chunks>,
-    base: Uri,
-    /// Whether nothing is appended to `base`.
-    is_whole: bool,
+    /// In the order of [`Kind::ALL`].
+    uris: [Uri; Kind::ALL.len()],
     protocol: Protocol,
     compression: Compression,
     headers: Arc<Headers>,
@@ -71,10 +70,15 @@ impl Client {
             builder.http2_only(true);
             builder.http2_keep_alive_interval(patience).http2_keep_alive_timeout(patience);
         }
+        let base = config.base()?;
+        let uri = |kind| match config.protocol {
+            Protocol::Http if config.endpoint_is_whole => base.clone(),
+            Protocol::Http => below(&base, paths::http(kind)),
+            Protocol::Grpc => below(&base, paths::grpc(kind)),
+        };
         Ok(Self {
             http: builder.build(Connector::new(config, tcp)?),
-            base: config.base()?,
-            is_whole: config.endpoint_is_whole && config.protocol == Protocol::Http,
+            uris: Kind::ALL.map(uri),
             protocol: config.protocol,
             compression: config.compression,
             headers: Arc::new(Headers::new(config)?),
@@ -118,7 +122,6 @@ impl Client {
         let mut request = match self.protocol {
             Protocol::Http => {
                 let mut request = Request::new(Chunks::one(body));
-                *request.uri_mut() = self.uri(paths::http(kind));
                 set(&mut request, CONTENT_TYPE, "application/x-protobuf");
                 if let Some(coding) = coding {
                     set(&mut request, CONTENT_ENCODING, coding);
@@ -127,7 +130,6 @@ impl Client {
             }
             Protocol::Grpc => {
                 let mut request = Request::new(Chunks::framed(coding.is_some(), body));
-                *request.uri_mut() = self.uri(paths::grpc(kind));
                 *request.version_mut() = Version::HTTP_2;
                 set(&mut request, CONTENT_TYPE, "application/grpc");
                 set(&mut request, TE, "trailers");
@@ -137,23 +139,22 @@ impl Client {
                 request
             }
         };
+        *request.uri_mut() = self.uris[kind.place()].clone();
         *request.method_mut() = Method::POST;
         let agent = concat!("holdpoint-collector/", env!("CARGO_PKG_VERSION"));
         set(&mut request, USER_AGENT, agent);
         request
     }
+}
 
-    fn uri(&self, path: &str) -> Uri {
-        if self.is_whole {
-            return self.base.clone();
-        }
-        let base = self.base.path().trim_end_matches('/');
-        let path = PathAndQuery::try_from(format!("{base}{path}"))
-            .expect("a checked path and one of ours are a path");
-        let mut parts = self.base.clone().into_parts();
-        parts.path_and_query = Some(path);
-        Uri::from_parts(parts).expect("scheme and authority were checked")
-    }
+/// The URI of `path` below `base`.
+fn below(base: &Uri, path: &str) -> Uri {
+    let prefix = base.path().trim_end_matches('/');
+    let path = PathAndQuery::try_from(format!("{prefix}{path}"))
+        .expect("a checked path and one of ours are a path");
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).expect("scheme and authority were checked")
 }
 
 fn set(request: &mut Request<Chunks>, name: HeaderName, value: &'static str) {

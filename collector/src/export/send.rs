@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -63,14 +63,20 @@ impl Exporter {
                 () = turns.turn() => {}
                 () = stop.cancelled(), if !queue.is_closed() => queue.close(),
                 Some(()) = sending.next() => {}
-                item = queue.recv(), if open && has_room => match item {
-                    Some(item) => {
-                        for items in batches.put(item, &target.config, driver::now()) {
+                item = queue.recv(), if open && has_room => {
+                    open = item.is_some();
+                    let mut next = item;
+                    while let Some(item) = next.take() {
+                        let ready = batches.put(item, &target.config, driver::now());
+                        if ready.is_empty() {
+                            // What waits already can travel with it, and costs no time.
+                            next = queue.recv().now_or_never().flatten();
+                        }
+                        for items in ready {
                             sending.push(Arc::clone(&sender).deliver(items));
                         }
                     }
-                    None => open = false,
-                },
+                }
                 () = tokio::time::sleep(Duration::from_millis(wait)),
                     if open && has_room && due.is_some() => {}
             }

@@ -98,8 +98,12 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    pub(super) fn new(line: Arc<Line>, who: usize, owed: Owed) -> Self {
-        let metrics = Arc::clone(&line.state().seats[who].metrics);
+    pub(super) const fn new(
+        line: Arc<Line>,
+        who: usize,
+        metrics: Arc<ExporterMetrics>,
+        owed: Owed,
+    ) -> Self {
         Self { line, who, metrics, owed, is_said: false }
     }
 

@@ -104,7 +104,8 @@ impl Source {
     }
 
     fn item(&self, owed: Owed, payload: Arc<Payload>) -> Item {
-        Item { payload, share: Share::new(Arc::clone(&self.line), self.who, owed) }
+        let (line, metrics) = (Arc::clone(&self.line), Arc::clone(&self.seat.metrics));
+        Item { payload, share: Share::new(line, self.who, metrics, owed) }
     }
 
     /// Reads more entries of the spool, from `place` on.

@@ -59,7 +59,7 @@ fn in_memory(count: usize) -> Arc<Line> {
 fn spooled(dir: &Path, count: usize) -> Arc<Line> {
     let seats = seats(count);
     let owners = seats.iter().map(|seat| seat.owner).collect();
-    let limits = Limits { bytes: 1 << 20, file_bytes: 300 };
+    let limits = Limits { bytes: 1 << 20, file_bytes: 300, direct: false };
     let spool = Spool::open(dir, limits, owners).expect("a spool");
     seated(Line::new(Some(spool), 1, tally()), seats)
 }

@@ -18,8 +18,10 @@ use crate::refusal::Refusal;
 
 /// How long a body may stand still.
 const STALL: Duration = Duration::from_secs(10);
-/// What is believed of an announced length at once.
+/// What is believed of an announced length at once; as much as came already is believed too,
+/// [`BELIEVED_TIMES`] over, so that a body that is as long as it was announced is seldom moved.
 const BELIEVED_BYTES_MAX: usize = 256 * 1_024;
+const BELIEVED_TIMES: usize = 4;
 /// How long, and how much of, a refused body is still read, so that the client gets to read the
 /// answer instead of a reset connection.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
@@ -51,6 +53,12 @@ pub(super) async fn read(
     buffer.extend(&first)?;
     drop(first);
     while let Some(more) = next(body).await? {
+        if more.len() > buffer.room()
+            && let Some(announced) = announced
+        {
+            let believed = announced.min(BELIEVED_TIMES * buffer.len());
+            buffer.reserve(believed.saturating_sub(buffer.len()))?;
+        }
         buffer.extend(&more)?;
     }
     Ok(buffer.freeze())

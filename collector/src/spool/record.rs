@@ -5,9 +5,9 @@
 //! plain length 8 │ body
 //! ```
 //!
-//! All numbers are little-endian. The checksum covers everything after itself. Three types: an
+//! All numbers are little-endian. The checksum covers everything after itself. Four types: an
 //! entry is a request as it came; a settlement says that exporters are done with entries; owners
-//! say which exporters the entries after it are owed to.
+//! say which exporters the entries after it are owed to; padding fills a block of the disk.
 //!
 //! Invariant: bytes that were torn, cut or changed are never read as a record.
 
@@ -40,6 +40,7 @@ pub(super) enum Record<'a> {
     Entry(Head, &'a [u8]),
     Settled(Vec<(Owner, u64)>),
     Owners(Vec<Owner>),
+    Padding,
 }
 
 /// Why no record begins at some place.
@@ -54,11 +55,11 @@ pub(super) enum NoRecord {
 const ENTRY: u8 = 1;
 const SETTLED: u8 = 2;
 const OWNERS: u8 = 3;
+const PADDING: u8 = 4;
 
 /// The head of an entry whose body follows.
 pub(super) fn entry_head(head: &Head, body: &[u8]) -> [u8; HEAD_BYTES] {
-    let kind = Kind::ALL.iter().position(|kind| *kind == head.kind);
-    let kind = kind.and_then(|at| u8::try_from(at).ok()).expect("there are four kinds");
+    let kind = u8::try_from(head.kind.place()).expect("there are four kinds");
     let types = [ENTRY, kind, head.form.number(), 0];
     seal(types, head.seq, head.records, head.plain_bytes, body)
 }
@@ -72,6 +73,14 @@ pub(super) fn settled(settled: &[(Owner, u64)]) -> Vec<u8> {
 /// A whole record that says who the following entries are owed to.
 pub(super) fn owners(owners: &[Owner]) -> Vec<u8> {
     whole(OWNERS, owners.iter().map(|owner| owner.0))
+}
+
+/// A whole record of so many bytes that says nothing.
+pub(super) fn padding(bytes: usize) -> Vec<u8> {
+    let body = vec![0; bytes.checked_sub(HEAD_BYTES).expect("a record has a head")];
+    let mut record = seal([PADDING, 0, 0, 0], 0, 0, 0, &body).to_vec();
+    record.extend_from_slice(&body);
+    record
 }
 
 fn whole(kind: u8, words: impl Iterator<Item = u64>) -> Vec<u8> {
@@ -121,6 +130,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Record<'_>, usize), NoRecord> {
             let (words, _) = body.as_chunks::<8>();
             Record::Owners(words.iter().map(|word| Owner(u64::from_le_bytes(*word))).collect())
         }
+        PADDING => Record::Padding,
         _ => return Err(NoRecord::Damaged),
     };
     Ok((record, HEAD_BYTES + length))
@@ -183,6 +193,9 @@ mod tests {
         assert_eq!(read(&bytes), Ok((Record::Settled(pairs), bytes.len())));
         let bytes = owners(&[Owner(1), Owner(2)]);
         assert_eq!(read(&bytes), Ok((Record::Owners(vec![Owner(1), Owner(2)]), bytes.len())));
+        for length in [HEAD_BYTES, HEAD_BYTES + 1, 4_096] {
+            assert_eq!(read(&padding(length)), Ok((Record::Padding, length)));
+        }
     }
 
     #[test]

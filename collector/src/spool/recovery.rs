@@ -147,6 +147,7 @@ impl Recovered {
                 }
             }
             Record::Owners(owners) => self.current = owners,
+            Record::Padding => {}
         }
         None
     }

@@ -1,25 +1,28 @@
 //! The files of the spool: their names, their first bytes, and how they are walked.
 //!
 //! A file is `N.spool`, with N counting up and zero-padded, so that names sort as they were
-//! written. It begins with [`MARK`] and the version of the format; then records follow.
+//! written. It begins with [`MARK`] and the version of the format; then records follow. Version 1
+//! had no padding, and is read as version 2 is.
 //!
 //! Invariant: a file of a newer version is never read as if it were of this one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::SpoolError;
 use super::record::{self, Owner, Record};
+use super::stage::{Output, Stage};
 
 /// The first bytes of every file.
 const MARK: [u8; 8] = *b"HPSPOOL\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const VERSIONS_READ: std::ops::RangeInclusive<u32> = 1..=VERSION;
 pub(super) const MARK_BYTES: usize = 12;
 const SUFFIX: &str = ".spool";
 /// Requests hold what users do.
-const OWNER_ALONE: u32 = 0o600;
+pub(super) const OWNER_ALONE: u32 = 0o600;
 
 /// The number of a file.
 pub(super) type Number = u64;
@@ -48,19 +51,17 @@ pub(super) fn create(
     dir: &Path,
     number: Number,
     owners: &[Owner],
-) -> Result<(File, u64), SpoolError> {
+    stage: &mut Stage,
+) -> Result<Output, SpoolError> {
     let path = path(dir, number);
-    let make = || -> io::Result<(File, u64)> {
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(OWNER_ALONE).open(&path)?;
-        let mut first = MARK.to_vec();
-        first.extend_from_slice(&VERSION.to_le_bytes());
-        first.extend_from_slice(&record::owners(owners));
-        file.write_all(&first)?;
-        file.sync_all()?;
+    let mut make = || -> io::Result<Output> {
+        let mut output = stage.create(&path)?;
+        let (version, owners) = (VERSION.to_le_bytes(), record::owners(owners));
+        stage.append(&mut output, [&MARK[..], &version, &owners].into_iter())?;
+        output.file.sync_all()?;
         // The name is in the directory, which has to reach the disk as well.
         File::open(dir)?.sync_all()?;
-        Ok((file, first.len() as u64))
+        Ok(output)
     };
     make().map_err(|error| {
         // A file that is only half there must not be found by the next start.
@@ -79,7 +80,7 @@ pub(super) fn read(dir: &Path, number: Number) -> Result<Vec<u8>, SpoolError> {
     };
     if mark[..8] == MARK {
         let version = u32::from_le_bytes([mark[8], mark[9], mark[10], mark[11]]);
-        if version != VERSION {
+        if !VERSIONS_READ.contains(&version) {
             return Err(SpoolError::Version { path, version });
         }
     }

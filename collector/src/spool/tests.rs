@@ -17,7 +17,7 @@ const B: Owner = Owner(2);
 const KIND: Kind = Kind::Tallied(Signal::Traces);
 
 fn open(dir: &Path, owners: &[Owner]) -> (Spool, Recovered) {
-    let limits = Limits { bytes: 1 << 20, file_bytes: 200 };
+    let limits = Limits { bytes: 1 << 20, file_bytes: 200, direct: false };
     Spool::open(dir, limits, owners.to_vec()).expect("a spool")
 }
 
@@ -172,17 +172,91 @@ fn a_spool_of_a_newer_version_is_refused_and_says_what_to_do() {
     drop(spool);
     let file = segment::path(dir.path(), 1);
     let mut bytes = fs::read(&file).expect("one file");
-    bytes[8] = 2;
+    bytes[8] = 3;
     fs::write(&file, bytes).expect("written");
-    let limits = Limits { bytes: 1 << 20, file_bytes: 200 };
+    let limits = Limits { bytes: 1 << 20, file_bytes: 200, direct: false };
     let error = Spool::open(dir.path(), limits, vec![A]).expect_err("a newer one");
-    assert!(error.to_string().contains("is of version 2"), "{error}");
+    assert!(error.to_string().contains("is of version 3"), "{error}");
+}
+
+#[test]
+fn groups_fill_blocks_where_the_disk_is_written_directly_and_all_is_found_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { bytes: 64 << 20, file_bytes: 3 << 20, direct: true };
+    let (spool, _) = Spool::open(dir.path(), limits, vec![A]).expect("a spool");
+    // Around the sizes of a block and of the buffer, and what pads to a block within a head.
+    let sizes = [1, 4_000, 4_056, 4_057, 4_096, (1 << 20) - 40, 1 << 20, 2_500_000, 3, 5 << 20];
+    let texts = sizes.map(|size| "x".repeat(size));
+    for text in &texts {
+        append(&spool, text);
+    }
+    spool.settle(A, 1, 2);
+    spool.settle(A, 3, 2);
+    let used = spool.used_bytes();
+    drop(spool);
+    let left = (0..).zip(&texts).filter(|(at, _)| ![0, 2].contains(at));
+    assert!(owed(dir.path(), A).iter().eq(left.map(|(_, text)| text)), "all but what is settled");
+    let files = segment::numbers(dir.path()).expect("listed");
+    let length =
+        |number: &u64| fs::metadata(segment::path(dir.path(), *number)).expect("there").len();
+    let lengths: Vec<u64> = files.iter().map(length).collect();
+    // The last settlements came after the bytes were counted.
+    let sum: u64 = lengths.iter().sum();
+    assert!(sum >= used && sum - used <= 2 * 4_096, "{sum} {used}");
+    if stage::is_direct_at(&dir.path().join("tried")) {
+        assert!(lengths.iter().all(|length| length.is_multiple_of(4_096)), "{lengths:?}");
+    }
+}
+
+#[test]
+fn a_spool_of_version_1_is_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (spool, _) = open(dir.path(), &[A]);
+    append(&spool, "request");
+    drop(spool);
+    let file = segment::path(dir.path(), 1);
+    let mut bytes = fs::read(&file).expect("one file");
+    bytes[8] = 1;
+    fs::write(&file, bytes).expect("written");
+    assert_eq!(owed(dir.path(), A), ["request"]);
+}
+
+#[test]
+fn settlements_reach_the_disk_whether_requests_come_or_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { bytes: 1 << 20, file_bytes: 1 << 20, direct: false };
+    let (spool, _) = Spool::open(dir.path(), limits, vec![A]).expect("a spool");
+    let settled = |expected: usize| {
+        // Read until it is so: the thread writes in its own time.
+        loop {
+            let (bytes, mut seqs) = (segment::read(dir.path(), 1).expect("one file"), Vec::new());
+            segment::walk(&bytes, |met| {
+                if let segment::Met::Record(_, record::Record::Settled(pairs)) = met {
+                    seqs.extend(pairs.iter().map(|(_, seq)| *seq));
+                }
+            });
+            if seqs.len() == expected {
+                return assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+            }
+            std::thread::yield_now();
+        }
+    };
+    append(&spool, "one");
+    append(&spool, "two");
+    spool.settle(A, 1, 2);
+    settled(1);
+    // The thread sleeps, or is about to.
+    spool.settle(A, 2, 3);
+    settled(2);
+    append(&spool, "three");
+    spool.settle(A, 3, 4);
+    settled(3);
 }
 
 #[test]
 fn a_full_spool_has_no_room_and_has_it_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    let limits = Limits { bytes: 1_000, file_bytes: 200 };
+    let limits = Limits { bytes: 1_000, file_bytes: 200, direct: false };
     let (spool, _) = Spool::open(dir.path(), limits, vec![A]).expect("a spool");
     let mut last = 0;
     while spool.reserve(60).is_some() {

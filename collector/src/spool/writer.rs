@@ -2,14 +2,16 @@
 //!
 //! While the disk syncs one group, the requests of the next one gather; so the cost of a sync is
 //! shared by as many requests as arrive in its time, and a lone request waits for nobody.
+//! Settlements gather in a list of their own, which is looked at with each group and for a while
+//! after it, so that they wake nobody while requests come.
 //!
 //! Invariant: a request's `committed` is called with its place only after its bytes and the sync
 //! of its file succeeded. After a failed write or sync nothing more is written to that file: what
 //! it holds beyond the last good group was promised to nobody.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
-use std::io::{self, IoSlice, Write};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,10 +24,10 @@ use watchdog_core::tick::Tick;
 
 use super::record::{self, HEAD_BYTES, Head, Owner};
 use super::segment::{self, Number};
+use super::stage::{Output, Stage};
 use super::{Place, Shared, SpoolError};
 use crate::driver;
 
-/// Requests of one group; each takes two of the 1 024 buffers that one write may have.
 const GROUP_MAX: usize = 500;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long settlements gather while no request is written. Losing them costs duplicates only.
@@ -42,12 +44,8 @@ pub(super) enum Order {
         body: Bytes,
         committed: Committed,
     },
-    /// An owner is done with an entry, and all are done with those before `low`.
-    Settle {
-        owner: Owner,
-        seq: u64,
-        low: u64,
-    },
+    /// There are settlements, and nobody was going to look at them.
+    Settle,
     /// Following entries are owed to these.
     Owners(Vec<Owner>),
     Stop,
@@ -64,14 +62,28 @@ pub(super) struct Writer {
     /// Files that are still there, with the last entry in each and their size.
     pub(super) files: BTreeMap<Number, (u64, u64)>,
     pub(super) file_bytes: u64,
-    pub(super) current: Option<Current>,
+    /// The file that is written to.
+    pub(super) current: Option<(Number, Output)>,
+    pub(super) stage: Stage,
 }
 
-/// The file that is written to.
-pub(super) struct Current {
-    number: Number,
-    file: File,
-    length: u64,
+/// Settlements that are not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    settled: Vec<(Owner, u64)>,
+    /// All entries before it are settled.
+    low: u64,
+    /// Whether the thread looks at them soon without being woken.
+    is_watched: bool,
+}
+
+impl Settling {
+    /// Takes one in; whether the thread must be woken for it.
+    pub(super) fn settle(&mut self, owner: Owner, seq: u64, low: u64) -> bool {
+        self.settled.push((owner, seq));
+        self.low = self.low.max(low);
+        !std::mem::replace(&mut self.is_watched, true)
+    }
 }
 
 struct Append {
@@ -89,6 +101,8 @@ struct Group {
     low: u64,
     owners: Option<Vec<Owner>>,
     stop: bool,
+    /// Whether anything of it was to be written.
+    was_busy: bool,
 }
 
 impl Writer {
@@ -104,10 +118,10 @@ impl Writer {
         }
     }
 
-    /// Waits for the first order and takes what has gathered beside it.
+    /// Waits for what is to be done and takes what has gathered beside it.
     fn gather(&mut self, group: &mut Group) {
-        let mut until: Option<Tick> = None;
-        loop {
+        let mut until = self.look_again_at(group.was_busy);
+        while group.is_empty() {
             let order = match until {
                 None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(until) => {
@@ -116,24 +130,30 @@ impl Writer {
                 }
             };
             match order {
+                Ok(Order::Settle) => until = Some(driver::now().plus_ms(SETTLE_EVERY_MS)),
                 Ok(order) => group.take(order),
-                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => group.stop = true,
             }
-            if group.stop || group.owners.is_some() || group.settled.len() >= GROUP_MAX {
-                return;
-            }
-            if !group.appends.is_empty() {
-                while group.has_room()
-                    && let Ok(order) = self.orders.try_recv()
-                {
-                    group.take(order);
-                }
-                return;
-            }
-            // From the first one: a backlog that drains settles without a pause.
-            until.get_or_insert(driver::now().plus_ms(SETTLE_EVERY_MS));
         }
+        while group.has_room()
+            && let Ok(order) = self.orders.try_recv()
+        {
+            group.take(order);
+        }
+        let mut settling = self.shared.settling();
+        std::mem::swap(&mut group.settled, &mut settling.settled);
+        group.low = settling.low;
+        group.was_busy = !group.appends.is_empty() || !group.settled.is_empty();
+    }
+
+    /// When settlements are to be written if no request comes; `None` if the thread may sleep until
+    /// it is woken, because all there is is settled or nothing was for a while.
+    fn look_again_at(&self, was_busy: bool) -> Option<Tick> {
+        let mut settling = self.shared.settling();
+        let is_owed = settling.low < self.next_seq;
+        settling.is_watched = !settling.settled.is_empty() || (is_owed && was_busy);
+        settling.is_watched.then(|| driver::now().plus_ms(SETTLE_EVERY_MS))
     }
 
     fn carry_out(&mut self, group: &mut Group) {
@@ -177,12 +197,11 @@ impl Writer {
         if appends.is_empty() && settled.is_empty() {
             return Ok(Vec::new());
         }
-        if self.current.as_ref().is_none_or(|current| current.length >= self.shared.file_bytes_max)
-        {
+        if self.current.as_ref().is_none_or(|(_, file)| file.length >= self.shared.file_bytes_max) {
             self.roll()?;
         }
-        let current = self.current.as_mut().expect("it was just made sure of");
-        let (number, start) = (current.number, current.length);
+        let (number, output) = self.current.as_mut().expect("it was just made sure of");
+        let (number, start) = (*number, output.length);
         let mut at = start;
         let mut places = Vec::with_capacity(appends.len());
         let mut heads = Vec::with_capacity(appends.len());
@@ -194,24 +213,23 @@ impl Writer {
             at += (HEAD_BYTES + append.body.len()) as u64;
         }
         let settled = if settled.is_empty() { Vec::new() } else { record::settled(settled) };
-        at += settled.len() as u64;
-        let mut slices = Vec::with_capacity(2 * heads.len() + 1);
-        for (head, append) in heads.iter().zip(appends.iter()) {
-            slices.push(IoSlice::new(head));
-            slices.push(IoSlice::new(&append.body));
-        }
-        slices.push(IoSlice::new(&settled));
+        let requests = heads.iter().zip(appends.iter());
+        let requests = requests.flat_map(|(head, append)| [head.as_slice(), &append.body]);
         let path = || segment::path(&self.dir, number);
-        write_all(&current.file, &mut slices)
+        self.stage
+            .append(output, requests.chain([settled.as_slice()]))
             .map_err(|error| SpoolError::io("write", &path(), error))?;
-        if !appends.is_empty() {
-            let synced = current.file.sync_data();
-            synced.map_err(|error| SpoolError::io("sync", &path(), error))?;
+        let length = output.length;
+        if !appends.is_empty()
+            && let Err(error) = output.file.sync_data()
+        {
+            // The next start must not take for whole what the disk did not.
+            output.length = start;
+            return Err(SpoolError::io("sync", &path(), error));
         }
-        current.length = at;
-        self.count(at - start);
+        self.count(length - start);
         if let Some(last) = appends.back() {
-            self.files.insert(number, (last.head.seq, at));
+            self.files.insert(number, (last.head.seq, length));
         }
         Ok(places)
     }
@@ -219,8 +237,8 @@ impl Writer {
     /// Leaves the current file as it was after its last good group. What was written of the failed
     /// one was promised to nobody, and must not look like damage to the next start.
     fn abandon(&mut self) {
-        let Some(Current { number, file, length }) = self.current.take() else { return };
-        if let Err(error) = file.set_len(length) {
+        let Some((number, output)) = self.current.take() else { return };
+        if let Err(error) = output.file.set_len(output.length) {
             warn!(file = number, %error, "cannot cut off what could not be written whole");
         }
     }
@@ -229,12 +247,13 @@ impl Writer {
     fn roll(&mut self) -> Result<(), SpoolError> {
         self.current = None;
         let number = self.next_number;
-        let (file, length) = segment::create(&self.dir, number, &self.owners)?;
+        let output = segment::create(&self.dir, number, &self.owners, &mut self.stage)?;
+        let length = output.length;
         self.next_number += 1;
         self.shared.last_number.store(number, Ordering::Release);
         self.count(length);
         self.files.insert(number, (0, length));
-        self.current = Some(Current { number, file, length });
+        self.current = Some((number, output));
         Ok(())
     }
 
@@ -245,7 +264,7 @@ impl Writer {
 
     /// Deletes files from the oldest on in which everything is settled.
     fn collect(&mut self, low: u64) {
-        let current = self.current.as_ref().map(|current| current.number);
+        let current = self.current.as_ref().map(|(number, _)| *number);
         while let Some((number, (last, _))) = self.files.first_key_value() {
             let number = *number;
             if *last >= low || Some(number) == current {
@@ -270,7 +289,7 @@ impl Writer {
 
     /// The clean end: if everything is settled, nothing stays.
     fn finish(mut self) {
-        let low = self.shared.low.load(Ordering::Acquire);
+        let low = self.shared.settling().low;
         self.current = None;
         self.collect(low);
         info!(bytes = self.file_bytes, "the spool is closed");
@@ -284,31 +303,19 @@ impl Group {
                 self.bytes += body.len();
                 self.appends.push_back(Append { head, body, committed });
             }
-            Order::Settle { owner, seq, low } => {
-                self.settled.push((owner, seq));
-                self.low = self.low.max(low);
-            }
+            // What there is is taken with the group.
+            Order::Settle => {}
             Order::Owners(owners) => self.owners = Some(owners),
             Order::Stop => self.stop = true,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.owners.is_none() && !self.stop
     }
 
     fn has_room(&self) -> bool {
         let is_open = !self.stop && self.owners.is_none();
         is_open && self.appends.len() < GROUP_MAX && self.bytes < GROUP_BYTES_MAX
     }
-}
-
-/// `write_all` for several buffers.
-fn write_all(mut file: &File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        match file.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -114,6 +114,17 @@ impl Book {
         &mut self.flow
     }
 
+    /// Takes over how far the exporters are. It is told again and again, also when nothing moved,
+    /// and then no reader is woken.
+    pub(super) fn follow(&mut self, worst: Outgo, delivered: Option<Tick>) {
+        let Flowing { forwarded, dropped, queued, .. } = self.flow;
+        let has_moved =
+            (forwarded, dropped, queued) != (worst.forwarded, worst.dropped, worst.waiting);
+        if has_moved || delivered.is_some() {
+            self.flow_mut().follow(worst, delivered);
+        }
+    }
+
     pub(super) fn add(&mut self, scanned: &Scanned<'_>, now: Tick, unix_ms: u64) {
         self.cursor += 1;
         self.request += 1;
