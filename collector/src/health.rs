@@ -128,10 +128,11 @@ impl Monitor {
             let what = "what carries telemetry has not turned".to_owned();
             troubles.push(Trouble { condition: Condition::Pipeline, what, for_ms: still_ms });
         }
-        if let Some(for_ms) = pipeline.tally.probes_unanswered_ms(now)
+        if let Some((signal, for_ms)) = pipeline.tally.probes_unanswered(now)
             && for_ms > pipeline.stall_ms
         {
-            let what = "probes come in, and none of them gets through".to_owned();
+            let signal = signal.as_str();
+            let what = format!("probes of {signal} come in, and none of them gets through");
             troubles.push(Trouble { condition: Condition::Probe, what, for_ms });
         }
         let spool = pipeline.line.spool();

@@ -120,7 +120,7 @@ impl Pipeline {
                 let (mut left, mut ruled_out) = (scanned.records, 0);
                 let mut probes = std::mem::take(&mut scanned.probes);
                 if !probes.is_empty() {
-                    self.tally.probe_came(driver::now());
+                    self.tally.probe_came(scanned.signal, driver::now());
                 }
                 if let Some(ruled) = self.rule(signal, &content)? {
                     came.push(std::mem::replace(&mut content, ruled.content));

@@ -141,8 +141,8 @@ impl<'a> Scanned<'a> {
             scanned.records += found.counts.records;
             scanned.rejected += found.counts.rejected;
             scanned.ended += found.counts.ended;
-            if signal == Signal::Traces && found.identity.is_probe() {
-                match probes(found.bytes, PROBES_MAX - scanned.probes.len()) {
+            if found.identity.is_probe() {
+                match probes(signal, found.bytes, PROBES_MAX - scanned.probes.len()) {
                     Ok(probes) => scanned.probes.extend(probes),
                     Err(malformed) => probing = Err(malformed),
                 }

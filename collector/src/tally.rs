@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use watchdog_core::names::Boot;
-use watchdog_core::tally::TallyPage;
+use watchdog_core::tally::{Signal, TallyPage};
 use watchdog_core::tick::Tick;
 
 use crate::ledger::Outgo;
@@ -105,13 +105,14 @@ impl Tally {
     }
 
     /// Probes came in, and should reach the far tap.
-    pub(crate) fn probe_came(&self, now: Tick) {
-        self.book().probe_came(now);
+    pub(crate) fn probe_came(&self, signal: Signal, now: Tick) {
+        self.book().probe_came(signal, now);
     }
 
-    /// For how long probes have come in without one of them reaching the far tap.
-    pub(crate) fn probes_unanswered_ms(&self, now: Tick) -> Option<u64> {
-        self.book().probes_unanswered_ms(now)
+    /// The signal whose probes have come in for the longest without one of them reaching the far
+    /// tap, and for how long.
+    pub(crate) fn probes_unanswered(&self, now: Tick) -> Option<(Signal, u64)> {
+        self.book().probes_unanswered(now)
     }
 
     /// Whether there is a backend from now on.

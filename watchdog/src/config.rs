@@ -22,6 +22,9 @@ pub struct Config {
     pub beat_interval_ms: u64,
     /// How often a probe is sent into the collector, in milliseconds.
     pub probe_interval_ms: u64,
+    /// The signals whose way through the collector is probed. Leave one out only if none of it is
+    /// meant to get through: nobody then proves that it does.
+    pub probe_signals: BTreeSet<Signal>,
     /// After how long a probe that did not return is overdue, in milliseconds.
     pub probe_timeout_ms: u64,
     /// How often an attestation is sent while nothing changes, in milliseconds.
@@ -57,6 +60,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             beat_interval_ms: 1_000,
             probe_interval_ms: 250,
+            probe_signals: Signal::ALL.into(),
             probe_timeout_ms: 1_000,
             attest_interval_ms: 250,
             attest_ttl_ms: 1_000,
@@ -88,6 +92,10 @@ impl Config {
                 found.push((key, format!("is {value}; it must be from {low} to {high}")));
             }
         }
+        if self.probe_signals.is_empty() {
+            let text = "is empty; name at least one of traces, metrics, logs";
+            found.push(("probe_signals", text.to_owned()));
+        }
         if self.dead_man_url.as_ref().is_some_and(|url| !url.starts_with("http://")) {
             let text = "must begin with http://; for https put a relay on this machine before it";
             found.push(("dead_man_url", text.to_owned()));
@@ -107,7 +115,11 @@ impl Config {
 impl Config {
     /// The thresholds with the keys of this table copied in.
     pub(crate) fn watch(&self) -> WatchConfig {
-        WatchConfig { beat_interval_ms: self.beat_interval_ms, ..self.judge.clone() }
+        WatchConfig {
+            beat_interval_ms: self.beat_interval_ms,
+            probe_signals: self.probe_signals.iter().copied().collect(),
+            ..self.judge.clone()
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Probes: known-answer traces sent into the collector at a steady pace.
+//! Probes: known-answer records of each signal, sent into the collector at a steady pace.
 //!
 //! A collector can take a request, answer 200 and lose it. Only an answer that was foretold and
 //! comes back at the far end proves that the path carries what it takes.
@@ -6,7 +6,7 @@
 //! Invariant: a probe that could not be sent is told like one that was sent: it will have no
 //! answer, and "could not check" is never "all is well".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use watchdog_core::probe::ProbeEcho;
+use watchdog_core::probe::{ProbeEcho, Way};
+use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
 use watchdog_core::watch::Event;
 
@@ -30,13 +31,13 @@ use crate::wiring::FindCollector;
 mod answer;
 mod encode;
 
-use answer::Answer;
 pub use answer::ProbeKey;
+use answer::{Answer, Question};
 
 /// How many probes may be on their way into the collector at once.
-const IN_FLIGHT_MAX: usize = 4;
+const IN_FLIGHT_MAX: usize = 12;
 /// How many probes are remembered for the round trip; verification needs no memory.
-const REMEMBERED: usize = 128;
+const REMEMBERED: usize = 256;
 
 /// What sender and verifier share: key, run, and when the last probes left.
 pub struct Ledger {
@@ -44,7 +45,14 @@ pub struct Ledger {
     run: String,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    sent: Mutex<BTreeMap<u64, Tick>>,
+    sent: Mutex<SentProbes>,
+}
+
+/// Probes that have no answer yet, and the newest number of all.
+#[derive(Debug, Default)]
+struct SentProbes {
+    waiting: BTreeMap<(u64, Signal), Tick>,
+    newest: u64,
 }
 
 impl Ledger {
@@ -52,33 +60,32 @@ impl Ledger {
         Self { key: ProbeKey::new(key), run, clock, metrics, sent: Mutex::default() }
     }
 
-    fn left(&self, seq: u64) {
+    fn left(&self, signal: Signal, seq: u64) {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.insert(seq, self.clock.now());
-        while sent.len() > REMEMBERED {
-            sent.pop_first();
+        sent.newest = sent.newest.max(seq);
+        sent.waiting.insert((seq, signal), self.clock.now());
+        while sent.waiting.len() > REMEMBERED {
+            sent.waiting.pop_first();
         }
     }
 
     /// Judges an echo and leaves the judgement in the inbox.
     pub fn returned(&self, echo: &ProbeEcho, inbox: &Inbox) {
+        let signal = echo.signal;
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.key.verify(&self.run, echo) {
+        match self.key.verify(&self.run, Way::Path, echo, sent.newest) {
             Answer::Right { seq } => {
                 // An answer that came before is no second proof.
-                let Some(left) = sent.remove(&seq) else { return };
+                let Some(left) = sent.waiting.remove(&(seq, signal)) else { return };
                 let round_trip = self.clock.now().since_ms(left);
                 self.metrics.probe_returned(Duration::from_millis(round_trip));
-                inbox.put(Event::ProbeReturned { seq, right: true });
+                inbox.put(Event::ProbeReturned { signal, seq, right: true });
             }
             Answer::Wrong { seq } => {
                 self.metrics.probe(ProbeOutcome::Wrong);
                 warn!(?echo, "a probe came back with a wrong answer");
-                let last = sent.last_key_value().map(|(seq, _)| *seq);
-                match seq.or(last) {
-                    Some(seq) => inbox.put(Event::ProbeReturned { seq, right: false }),
-                    None => inbox.put(Event::ProbeUnverifiable),
-                }
+                let seq = seq.unwrap_or(sent.newest);
+                inbox.put(Event::ProbeReturned { signal, seq, right: false });
             }
             // The probe of another watchdog, or of our own former life.
             Answer::Foreign => {}
@@ -93,6 +100,7 @@ pub struct Prober {
     pub find: FindCollector,
     pub inbox: Arc<Inbox>,
     pub custody: watch::Receiver<Custody>,
+    pub signals: BTreeSet<Signal>,
     pub interval_ms: u64,
     pub timeout_ms: u64,
 }
@@ -123,21 +131,36 @@ impl Prober {
                 }
                 _ = pace.tick() => {
                     seq += 1;
-                    self.ledger.left(seq);
-                    self.inbox.put(Event::ProbeSent { seq });
-                    if in_flight.len() >= IN_FLIGHT_MAX {
-                        self.note(Err("earlier probes are still being sent".into()), &mut streak);
-                    } else {
-                        self.send(&client, seq, &mut in_flight, &mut streak);
+                    for signal in self.due(seq) {
+                        self.ledger.left(signal, seq);
+                        self.inbox.put(Event::ProbeSent { signal, seq });
+                        if in_flight.len() >= IN_FLIGHT_MAX {
+                            let busy = "earlier probes are still being sent";
+                            self.note(Err(busy.into()), &mut streak);
+                        } else {
+                            self.send(&client, signal, seq, &mut in_flight, &mut streak);
+                        }
                     }
                 }
             }
         }
     }
 
+    /// The signals that are probed in round `seq`. The first round proves all of them; after that
+    /// metrics and logs take turns, each half as often as traces.
+    fn due(&self, seq: u64) -> impl Iterator<Item = Signal> + use<> {
+        let due = move |signal: &Signal| match signal {
+            Signal::Traces => true,
+            Signal::Metrics => seq == 1 || seq.is_multiple_of(2),
+            Signal::Logs => !seq.is_multiple_of(2),
+        };
+        self.signals.clone().into_iter().filter(due)
+    }
+
     fn send(
         &self,
         client: &reqwest::Client,
+        signal: Signal,
         seq: u64,
         in_flight: &mut JoinSet<Result<(), String>>,
         streak: &mut Streak,
@@ -147,9 +170,10 @@ impl Prober {
             return;
         };
         let Ledger { key, run, clock, .. } = &*self.ledger;
-        let body = encode::trace_request(key, run, seq, clock.wall_ns());
+        let asked = Question { run, way: Way::Path, signal, seq };
+        let body = encode::request(key, asked, clock.wall_ns());
         let request = client
-            .post(format!("http://{}/v1/traces", place.http))
+            .post(format!("http://{}/v1/{}", place.http, signal.as_str()))
             .header(CONTENT_TYPE, "application/x-protobuf")
             .body(body);
         in_flight.spawn(async move {

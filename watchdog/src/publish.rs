@@ -10,8 +10,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 use watchdog_core::names::{Boot, Environment, Service};
+use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
-use watchdog_core::verdict::{Stage, Verdict, VerdictKind};
+use watchdog_core::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
 use watchdog_core::watch::Liveness;
 
 /// How many changes a slow reader of the stream may fall behind before it is told that it did.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     /// When the verdict loop made it.
     pub at: Tick,
     pub mass_silence: bool,
+    /// The probes of each signal that is probed.
+    pub probes: Vec<(Signal, ProbeEvidence)>,
     pub items: Vec<Verdict>,
     /// The detectors of the same services in the same order, at most a second older; services
     /// that are newer are missing.
@@ -70,6 +73,7 @@ pub fn channel(watchdog: String, boot: Boot) -> (Publisher, Reader) {
         seq: 0,
         at: Tick(0),
         mass_silence: false,
+        probes: Vec::new(),
         items: Vec::new(),
         liveness: Arc::default(),
     };

@@ -230,7 +230,8 @@ impl Common {
             reader: self.reader.clone(),
             metrics: self.metrics.clone(),
             interval_ms: self.config.attest_interval_ms,
-            proof_ms: self.config.probe_interval_ms + self.config.probe_timeout_ms,
+            // Metrics and logs are probed half as often as traces.
+            proof_ms: 2 * self.config.probe_interval_ms + self.config.probe_timeout_ms,
             orders,
             custody,
             probes,
@@ -265,6 +266,7 @@ impl Common {
             find: Arc::clone(&self.wiring.collector),
             inbox: Arc::clone(&self.inbox),
             custody,
+            signals: self.config.probe_signals.clone(),
             interval_ms: self.config.probe_interval_ms,
             timeout_ms: self.config.probe_timeout_ms,
         };

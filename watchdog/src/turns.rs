@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use watchdog_core::tick::Tick;
-use watchdog_core::verdict::Stage;
+use watchdog_core::verdict::{ProbeState, Stage};
 use watchdog_core::watch::{Effect, Event, Remembered, Watch};
 
 use crate::inbox::Delivery;
@@ -69,7 +69,6 @@ pub struct Turns {
     /// Wall clock minus boot clock, in milliseconds, at the turn before.
     wall_ahead_ms: Option<u64>,
     started: Tick,
-    proved: Option<Tick>,
     published: Option<Tick>,
     measured: Option<Tick>,
     seq: u64,
@@ -86,7 +85,6 @@ impl Turns {
             planned: now,
             wall_ahead_ms: None,
             started: now,
-            proved: None,
             published: None,
             measured: None,
             seq: 0,
@@ -100,9 +98,6 @@ impl Turns {
         let mut effects = Vec::new();
         self.step_observer(&delivery, now, wall_ns, &mut effects);
         for event in delivery.events {
-            if matches!(event, Event::ProbeReturned { right: true, .. }) {
-                self.proved = Some(self.judged);
-            }
             effects.append(&mut self.watch.step(event, self.judged));
         }
         effects.append(&mut self.watch.step(Event::Turn, self.judged));
@@ -116,9 +111,19 @@ impl Turns {
         for effect in effects {
             self.obey(effect);
         }
-        let proven = self.proved.is_some_and(|at| now.since_ms(at) <= self.around.proof_ms);
+        let proven = self.is_proven();
         self.around.probes.send_if_modified(|p| std::mem::replace(p, proven) != proven);
         self.sleep(now)
+    }
+
+    /// Whether a probe of every signal that is probed has just come back right.
+    fn is_proven(&self) -> bool {
+        let probes = self.watch.probe_evidence(self.judged);
+        !probes.is_empty()
+            && probes.iter().all(|(_, told)| {
+                let fresh = told.age_ms.is_some_and(|age_ms| age_ms <= self.around.proof_ms);
+                fresh && told.state == ProbeState::Returning
+            })
     }
 
     fn remember(&self) {
@@ -185,6 +190,7 @@ impl Turns {
             seq: self.seq,
             at: now,
             mass_silence: self.watch.mass_silence(),
+            probes: self.watch.probe_evidence(self.judged),
             items: self.watch.verdicts(self.judged),
             liveness,
         });

@@ -20,8 +20,20 @@ use crate::pipeline::Pipeline;
 use crate::refusal::Refusal;
 use crate::scan::Scanned;
 
-pub(super) async fn take(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
-    match carry(&admin.pipeline(), body).await {
+pub(super) async fn traces(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    take(&admin, Signal::Traces, body).await
+}
+
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    take(&admin, Signal::Metrics, body).await
+}
+
+pub(super) async fn logs(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
+    take(&admin, Signal::Logs, body).await
+}
+
+async fn take(admin: &Admin, signal: Signal, body: Bytes) -> Response {
+    match carry(&admin.pipeline(), signal, body).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(refusal) => {
             let hint = "this port takes the watchdog's probes alone, in protobuf";
@@ -30,16 +42,16 @@ pub(super) async fn take(State(admin): State<Arc<Admin>>, body: Bytes) -> Respon
     }
 }
 
-async fn carry(pipeline: &Arc<Pipeline>, body: Bytes) -> Result<(), Refusal> {
+async fn carry(pipeline: &Arc<Pipeline>, signal: Signal, body: Bytes) -> Result<(), Refusal> {
     let holds_probes_alone = {
-        let scanned = Scanned::of(Signal::Traces, &body)?;
+        let scanned = Scanned::of(signal, &body)?;
         scanned.records == scanned.probes.len() as u64
     };
     if !holds_probes_alone {
         return Err(Refusal::NotFound);
     }
     let held = pipeline.budget.take(body.len())?;
-    let (kind, format) = (Kind::Tallied(Signal::Traces), Format::Protobuf);
+    let (kind, format) = (Kind::Tallied(signal), Format::Protobuf);
     let encoding = Encoding::Identity;
     pipeline
         .carry(Arrival { kind, transport: Transport::Http, format, encoding, body, held })

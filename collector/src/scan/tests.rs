@@ -12,6 +12,7 @@ use prost::Message;
 use super::*;
 use crate::samples;
 
+mod probes;
 mod rejected;
 
 /// What is compared: who, and the counts.

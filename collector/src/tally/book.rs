@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use watchdog_core::names::{Boot, Instance, Revision, Service};
 use watchdog_core::probe::ProbeEcho;
-use watchdog_core::tally::{Flow, TallyPage};
+use watchdog_core::tally::{Flow, Signal, TallyPage};
 use watchdog_core::tick::Tick;
 
 use super::Size;
@@ -33,9 +33,10 @@ pub(super) struct Book {
     key: Vec<u8>,
     streams: Watched,
     echoes: VecDeque<Echo>,
-    last_probe: Option<Tick>,
-    /// The first probe that came after the last one that reached the far tap.
-    unanswered_since: Option<Tick>,
+    /// When the last probe of each signal came.
+    last_probes: [Option<Tick>; 3],
+    /// The first probe of each that came after the last one that reached the far tap.
+    unanswered_since: [Option<Tick>; 3],
     flow: Flowing,
     rows_refused: u64,
     unnamed_records: u64,
@@ -95,8 +96,8 @@ impl Book {
             key: Vec::new(),
             streams: Watched::default(),
             echoes: VecDeque::new(),
-            last_probe: None,
-            unanswered_since: None,
+            last_probes: [None; 3],
+            unanswered_since: [None; 3],
             flow,
             rows_refused: 0,
             unnamed_records: 0,
@@ -203,22 +204,26 @@ impl Book {
         Ok(at)
     }
 
-    pub(super) fn probe_came(&mut self, now: Tick) {
-        self.last_probe = Some(now);
-        self.unanswered_since.get_or_insert(now);
+    pub(super) fn probe_came(&mut self, signal: Signal, now: Tick) {
+        self.last_probes[signal as usize] = Some(now);
+        self.unanswered_since[signal as usize].get_or_insert(now);
     }
 
-    pub(super) fn probes_unanswered_ms(&self, now: Tick) -> Option<u64> {
-        let keep_coming = self.last_probe.is_some_and(|at| now.since_ms(at) < PROBING_MS);
-        self.unanswered_since.filter(|_| keep_coming).map(|at| now.since_ms(at))
+    /// The signal whose probes have come in for the longest without an answer.
+    pub(super) fn probes_unanswered(&self, now: Tick) -> Option<(Signal, u64)> {
+        let waits = Signal::ALL.into_iter().filter_map(|signal| {
+            let keep_coming =
+                self.last_probes[signal as usize].is_some_and(|at| now.since_ms(at) < PROBING_MS);
+            let since = self.unanswered_since[signal as usize].filter(|_| keep_coming)?;
+            Some((signal, now.since_ms(since)))
+        });
+        waits.max_by_key(|(_, for_ms)| *for_ms)
     }
 
     pub(super) fn echo(&mut self, probes: Vec<Probe>, now: Tick) {
         self.cursor += 1;
-        if !probes.is_empty() {
-            self.unanswered_since = None;
-        }
         for probe in probes {
+            self.unanswered_since[probe.signal as usize] = None;
             if self.echoes.len() == ECHOES_MAX {
                 self.echoes.pop_front();
             }
@@ -252,8 +257,8 @@ impl Book {
 
 impl Echo {
     fn tell(&self, now: Tick) -> ProbeEcho {
-        let Probe { run, seq, value, mac } = self.probe.clone();
-        ProbeEcho { run, seq, value, mac, age_ms: now.since_ms(self.at) }
+        let Probe { signal, run, seq, value, mac } = self.probe.clone();
+        ProbeEcho { signal, run, seq, value, mac, age_ms: now.since_ms(self.at) }
     }
 }
 

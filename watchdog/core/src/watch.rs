@@ -25,9 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::judge::{Opinion, Probes, Why, judge};
 use crate::names::{Boot, Environment, Service};
 use crate::probe::PROBE_SERVICE;
-use crate::tally::TallyPage;
+use crate::tally::{Signal, TallyPage};
 use crate::tick::Tick;
-use crate::verdict::{Stage, Verdict, VerdictKind};
+use crate::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
 
 mod collector;
 mod config;
@@ -61,14 +61,14 @@ use collector::{Backend, CollectorWatch};
 use evidence::World;
 use instance::Beat;
 use mass::{MassWatch, PathReport};
-use probes::ProbeLedger;
+use probes::{Asked, Probing, worst};
 use rows::PageContext;
 use service::{ServiceWatch, Sight};
 
 /// What concerns all services; a change of it puts all of them through the table again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Weather {
-    probes: Probes,
+    probes: [Probes; 3],
     collector_sick: bool,
     backend: Backend,
     mass_silence: bool,
@@ -86,7 +86,9 @@ pub struct Watch {
     ailing: BTreeSet<usize>,
     live: usize,
     collector: CollectorWatch,
-    probes: ProbeLedger,
+    /// The signals whose way is probed.
+    probed: Asked,
+    probes: Probing,
     mass: MassWatch,
     weather: Weather,
     sight: Sight,
@@ -117,12 +119,13 @@ impl Watch {
     #[must_use]
     pub fn new(config: WatchConfig, services: Vec<ExpectedService>, now: Tick) -> Self {
         let weather = Weather {
-            probes: Probes::Unknown,
+            probes: [Probes::Unknown; 3],
             collector_sick: false,
             backend: Backend::Quiet,
             mass_silence: false,
         };
         let mut watch = Self {
+            probed: Asked::of(config.probe_signals.iter().copied()),
             config,
             services: Vec::new(),
             index: BTreeMap::new(),
@@ -130,7 +133,7 @@ impl Watch {
             ailing: BTreeSet::new(),
             live: 0,
             collector: CollectorWatch::new(),
-            probes: ProbeLedger::default(),
+            probes: Probing::default(),
             mass: MassWatch::default(),
             weather,
             sight: Sight { blind_until: now, known_since: now, started: true },
@@ -162,9 +165,9 @@ impl Watch {
                 self.collector.fail_tally();
                 self.is_tally_seamless = false;
             }
-            Event::ProbeSent { seq } => self.probes.send(seq, now),
-            Event::ProbeReturned { seq, right } => {
-                self.probes.receive(seq, right, now);
+            Event::ProbeSent { signal, seq } => self.probes.send(signal, seq, now),
+            Event::ProbeReturned { signal, seq, right } => {
+                self.probes.receive(signal, seq, right, now);
                 touched.ailing = true;
             }
             // It proves nothing, and so it changes nothing: an unanswered probe stays unanswered.
@@ -290,7 +293,8 @@ impl Watch {
         }
         if !self.mass.is_on() {
             let horizon = self.sight.blind_until;
-            let convicted = self.collector.convict(now, horizon, &self.probes, &self.config);
+            let probes = (&self.probes, self.probed);
+            let convicted = self.collector.convict(now, horizon, probes, &self.config);
             if let Some((boot, reason)) = convicted {
                 effects.push(Effect::ConvictCollector { boot, reason });
             }
@@ -300,8 +304,8 @@ impl Watch {
 
     /// Looks at what concerns all services; says whether it changed.
     fn look_out(&mut self, now: Tick) -> bool {
-        let probes = self.probes.state(now, &self.config);
-        let overdue = matches!(probes, Probes::Late | Probes::Lost);
+        let probes = self.probes.states(now, &self.config);
+        let overdue = matches!(worst(probes, self.probed), Probes::Late | Probes::Lost);
         let weather = Weather {
             probes,
             collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.config),
@@ -312,8 +316,9 @@ impl Watch {
     }
 
     fn path_report(&self) -> PathReport {
-        let fine = self.weather.probes == Probes::Returning && !self.weather.collector_sick;
-        PathReport { fine, proven: self.probes.proven() }
+        let returning = worst(self.weather.probes, self.probed) == Probes::Returning;
+        let fine = returning && !self.weather.collector_sick;
+        PathReport { fine, proven: self.probes.proven(self.probed) }
     }
 
     fn judge_touched(&mut self, touched: &Touched, now: Tick, effects: &mut Vec<Effect>) {
@@ -406,7 +411,8 @@ impl Watch {
         World {
             now,
             sight: self.sight,
-            probe_state: self.weather.probes,
+            probe_states: self.weather.probes,
+            probed: self.probed,
             probes: &self.probes,
             collector_sick: self.weather.collector_sick,
             backend: self.weather.backend,
@@ -424,7 +430,7 @@ impl Watch {
             return Some((self.judged, Reason::Service));
         }
         let service = self.queue.first().map(|(at, _)| (*at, Reason::Service));
-        let probes = self.probes.next_changes(&self.config).into_iter().flatten();
+        let probes = self.probes.next_changes(&self.config);
         let collector = self.collector.next_changes(self.sight.blind_until, &self.config);
         // What is past was judged in its turn and does not come again.
         let ahead = probes.map(|at| (at, Reason::Probe)).chain(collector);
@@ -447,6 +453,14 @@ impl Watch {
     #[must_use]
     pub const fn mass_silence(&self) -> bool {
         self.mass.is_on()
+    }
+
+    /// What the probes of each signal say that is probed.
+    #[must_use]
+    pub fn probe_evidence(&self, now: Tick) -> Vec<(Signal, ProbeEvidence)> {
+        let signals = self.config.probe_signals.iter().copied();
+        let told = |s| (s, self.probes.evidence(Asked::of([s]), now, &self.config));
+        signals.map(told).collect()
     }
 
     /// What is known of the collector itself.

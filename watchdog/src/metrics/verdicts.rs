@@ -7,7 +7,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use watchdog_core::verdict::{Verdict, VerdictKind};
+use watchdog_core::tally::Signal;
+use watchdog_core::verdict::{ProbeEvidence, Verdict, VerdictKind};
 
 use crate::publish::Reader;
 
@@ -46,10 +47,24 @@ impl Collector for Verdicts {
         let observer = items.first().map(|v| seconds(v.observer.late_ms));
         let unit = Some(&Unit::Seconds);
         one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", unit, observer)?;
-        let coverage = items.first().and_then(|v| v.probes.coverage);
-        one(&mut encoder, "probe_coverage", "Share of probes that returned", None, coverage)?;
+        coverage(&mut encoder, &snapshot.probes)?;
         liveness::encode(&mut encoder, &snapshot)
     }
+}
+
+fn coverage(
+    encoder: &mut DescriptorEncoder<'_>,
+    probes: &[(Signal, ProbeEvidence)],
+) -> Result<(), std::fmt::Error> {
+    let words = "Share of the last probes of a signal that came back right";
+    let mut family = encoder.encode_descriptor("probe_coverage", words, None, MetricType::Gauge)?;
+    for (signal, told) in probes {
+        if let Some(coverage) = told.coverage {
+            let labels = [("signal", signal.as_str())];
+            ConstGauge::new(coverage).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn states(encoder: &mut DescriptorEncoder<'_>, items: &[Verdict]) -> Result<(), std::fmt::Error> {

@@ -2,7 +2,7 @@
 
 use watchdog_core::beat::{BeatBody, Token};
 use watchdog_core::names::{Boot, Service};
-use watchdog_core::tally::{Flow, SignalTally, TallyPage, TallyRow};
+use watchdog_core::tally::{Flow, Signal, SignalTally, TallyPage, TallyRow};
 use watchdog_core::verdict::VerdictKind;
 use watchdog_core::watch::{COLLECTOR_SERVICE, WatchConfig};
 
@@ -108,13 +108,11 @@ impl Rig {
                 last_forward_age_ms: None,
             },
         };
-        vec![
-            beat("shop"),
-            beat(COLLECTOR_SERVICE),
-            Event::TallyRead { page },
-            Event::ProbeSent { seq },
-            Event::ProbeReturned { seq, right: true },
-        ]
+        [beat("shop"), beat(COLLECTOR_SERVICE), Event::TallyRead { page }]
+            .into_iter()
+            .chain(Signal::ALL.map(|signal| Event::ProbeSent { signal, seq }))
+            .chain(Signal::ALL.map(|signal| Event::ProbeReturned { signal, seq, right: true }))
+            .collect()
     }
 
     /// `ms` in which all is well.
@@ -155,7 +153,8 @@ fn silence_that_was_watched_is_down_and_convicts_the_collector_after_it_was_publ
     assert_eq!(rig.verdict(), VerdictKind::Live);
     for seq in [1_000, 1_001] {
         rig.silence(1_500, true);
-        rig.turn(vec![Event::ProbeSent { seq }, Event::TallyFailed], Some(rig.now));
+        let sent = Event::ProbeSent { signal: Signal::Traces, seq };
+        rig.turn(vec![sent, Event::TallyFailed], Some(rig.now));
     }
     assert_ne!(rig.verdict(), VerdictKind::Live);
     let order = rig.orders.try_recv().expect("the collector is convicted");

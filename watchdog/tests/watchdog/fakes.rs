@@ -8,13 +8,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use prost::Message as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use watchdog_core::names::Boot;
-use watchdog_core::probe::{ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE, ProbeEcho};
-use watchdog_core::tally::{Flow, SignalTally, TallyPage, TallyRow};
+use watchdog_core::probe::{ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE, POINT_RUN, ProbeEcho};
+use watchdog_core::tally::{Flow, Signal, SignalTally, TallyPage, TallyRow};
 
 /// A collector's front door and admin port in one.
 pub struct FakeCollector {
@@ -33,6 +36,8 @@ pub struct Carried {
     pub deaf: bool,
     /// What it does to the value of a probe.
     pub forge: bool,
+    /// The one signal that it takes and loses.
+    pub drops: Option<Signal>,
 }
 
 impl FakeCollector {
@@ -44,10 +49,13 @@ impl FakeCollector {
             echoes: Vec::new(),
             deaf: false,
             forge: false,
+            drops: None,
         }));
         let routes = Router::new()
             .route("/v1/tally", get(tally))
             .route("/v1/traces", post(traces))
+            .route("/v1/metrics", post(metrics))
+            .route("/v1/logs", post(logs))
             .with_state(Arc::clone(&state));
         let (address, stop) = serve(routes).await;
         Self { address, state, _stop: stop }
@@ -111,19 +119,62 @@ async fn traces(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> Status
         std::future::pending::<()>().await;
     }
     let request = ExportTraceServiceRequest::decode(body).expect("probes are OTLP");
+    let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
+    carry(&state, spans.map(|span| marked(Signal::Traces, &span.attributes)).collect())
+}
+
+async fn logs(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> StatusCode {
+    let request = ExportLogsServiceRequest::decode(body).expect("probes are OTLP");
+    let logs = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
+    let records = logs.flat_map(|s| &s.log_records);
+    carry(&state, records.map(|record| marked(Signal::Logs, &record.attributes)).collect())
+}
+
+async fn metrics(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> StatusCode {
+    let request = ExportMetricsServiceRequest::decode(body).expect("probes are OTLP");
+    let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
+    let mut echoes = Vec::new();
+    for metric in scopes.flat_map(|s| &s.metrics) {
+        let Some(Data::Gauge(gauge)) = &metric.data else { panic!("{metric:?}") };
+        for point in &gauge.data_points {
+            let Some(number_data_point::Value::AsInt(value)) = point.value else {
+                panic!("{point:?}")
+            };
+            let run = text(&point.attributes, POINT_RUN);
+            let (seq, mac) = (String::new(), String::new());
+            let (signal, value) = (Signal::Metrics, value.to_string());
+            echoes.push(ProbeEcho { signal, run, seq, value, mac, age_ms: 0 });
+        }
+    }
+    carry(&state, echoes)
+}
+
+fn carry(state: &Mutex<Carried>, echoes: Vec<ProbeEcho>) -> StatusCode {
     let mut carried = state.lock().expect("no test panicked");
-    for span in request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans) {
-        let forge = carried.forge;
-        carried.echoes.push(ProbeEcho {
-            run: text(&span.attributes, ATTR_RUN),
-            seq: text(&span.attributes, ATTR_SEQ),
-            value: if forge { "0".into() } else { text(&span.attributes, ATTR_VALUE) },
-            mac: text(&span.attributes, ATTR_MAC),
-            age_ms: 0,
-        });
+    if carried.deaf {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let (forge, drops) = (carried.forge, carried.drops);
+    for mut echo in echoes.into_iter().filter(|echo| Some(echo.signal) != drops) {
+        if forge {
+            echo.value = "0".into();
+        }
+        carried.echoes.push(echo);
     }
     carried.cursor += 1;
     StatusCode::OK
+}
+
+/// The echo of a probe in a span or log record.
+fn marked(signal: Signal, attributes: &[KeyValue]) -> ProbeEcho {
+    ProbeEcho {
+        signal,
+        run: text(attributes, ATTR_RUN),
+        seq: text(attributes, ATTR_SEQ),
+        value: text(attributes, ATTR_VALUE),
+        mac: text(attributes, ATTR_MAC),
+        age_ms: 0,
+    }
 }
 
 fn text(attributes: &[KeyValue], name: &str) -> String {

@@ -15,6 +15,7 @@ use watchdog_core::admission::{Admission, Bounds, Origin, Seal};
 use watchdog_core::attestation::Attestation;
 use watchdog_core::beat::BeatBody;
 use watchdog_core::names::{Boot, Environment, Instance, Revision, Service};
+use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
 use watchdog_core::watch::{COLLECTOR_SERVICE, Effect, Event, ExpectedService, Watch, WatchConfig};
 
@@ -257,7 +258,9 @@ impl Trial {
             What::Probe => self.probe(),
             What::ProbeBack(seq) => {
                 let right = self.probes() != Probes::Wrong;
-                self.tell(Event::ProbeReturned { seq, right });
+                for signal in Signal::ALL {
+                    self.tell(Event::ProbeReturned { signal, seq, right });
+                }
             }
             What::CollectorBeat => {
                 if let Some(body) = self.collector.beat() {
@@ -324,7 +327,9 @@ impl Trial {
 
     fn probe(&mut self) {
         let seq = self.order;
-        self.tell(Event::ProbeSent { seq });
+        for signal in Signal::ALL {
+            self.tell(Event::ProbeSent { signal, seq });
+        }
         if self.probes() != Probes::Gone {
             let delay = 5 + self.delay();
             self.after(delay, What::ProbeBack(seq));

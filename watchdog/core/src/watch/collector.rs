@@ -20,7 +20,7 @@ use crate::tally::Flow;
 use crate::tick::Tick;
 use crate::verdict::BeatState;
 use crate::watch::instance::{Beat, InstanceWatch};
-use crate::watch::probes::ProbeLedger;
+use crate::watch::probes::{Asked, Probing, worst};
 use crate::watch::{Conviction, Reason, WatchConfig};
 
 /// So many polls in a row without an answer are a failing tally.
@@ -37,6 +37,8 @@ pub(super) enum Backend {
     ExporterStalled,
     /// A rule of the configuration drops records, and probes are overdue.
     Filtered,
+    /// The backend refuses records for good, and probes of some signal are overdue.
+    Refuses,
 }
 
 /// What is known of the collector itself.
@@ -61,6 +63,8 @@ pub(super) struct CollectorWatch {
     swallowed_since: Option<Tick>,
     /// When a rule was last seen to drop records.
     ruled: Option<Tick>,
+    /// When records were last dropped because the backend refused them, or never took them.
+    dropped: Option<Tick>,
 }
 
 impl CollectorWatch {
@@ -74,6 +78,7 @@ impl CollectorWatch {
             stalled_since: None,
             swallowed_since: None,
             ruled: None,
+            dropped: None,
         }
     }
 
@@ -89,6 +94,7 @@ impl CollectorWatch {
         self.stalled_since = None;
         self.swallowed_since = None;
         self.ruled = None;
+        self.dropped = None;
     }
 
     pub fn hear(&mut self, beat: Beat, now: Tick, config: &WatchConfig) {
@@ -117,6 +123,9 @@ impl CollectorWatch {
         if ruled {
             self.ruled = Some(now);
         }
+        if dropped {
+            self.dropped = Some(now);
+        }
         let waits = flow.backend && (flow.queued > 0 || dropped);
         self.stalled_since = match self.stalled_since {
             _ if forwarded => None,
@@ -142,7 +151,9 @@ impl CollectorWatch {
 
     /// `overdue`: probes are late or lost. A rule that lets them pass is no trouble.
     pub fn backend(&self, now: Tick, overdue: bool, config: &WatchConfig) -> Backend {
-        let ruled = |at: Tick| now.since_ms(at) <= config.backend_stall_ms;
+        let recent = |at: Option<Tick>| {
+            overdue && at.is_some_and(|at| now.since_ms(at) <= config.backend_stall_ms)
+        };
         let past = |since: Option<Tick>| {
             since.is_some_and(|since| now.since_ms(since) > config.backend_stall_ms)
         };
@@ -151,8 +162,10 @@ impl CollectorWatch {
             Backend::Quiet
         } else if past(self.stalled_since) {
             Backend::Stalled
-        } else if overdue && self.ruled.is_some_and(ruled) {
+        } else if recent(self.ruled) {
             Backend::Filtered
+        } else if recent(self.dropped) {
+            Backend::Refuses
         } else if past(self.swallowed_since) {
             Backend::ExporterStalled
         } else {
@@ -194,14 +207,14 @@ impl CollectorWatch {
         &mut self,
         now: Tick,
         horizon: Tick,
-        probes: &ProbeLedger,
+        probes: (&Probing, Asked),
         config: &WatchConfig,
     ) -> Option<(Boot, Conviction)> {
         let (boot, _) = self.started.as_ref()?;
         if self.convicted {
             return None;
         }
-        let state = probes.state(now, config);
+        let state = worst(probes.0.states(now, config), probes.1);
         let overdue = matches!(state, Probes::Late | Probes::Lost);
         let lost = state == Probes::Lost;
         let reason = match self.beat_state(now, horizon, config) {
@@ -221,11 +234,11 @@ impl CollectorWatch {
         Some((boot, reason))
     }
 
-    fn swallows_probes(&self, now: Tick, probes: &ProbeLedger, config: &WatchConfig) -> bool {
-        probes.waiting_ms(now).is_some_and(|ms| ms > config.drops_ms)
+    fn swallows_probes(&self, now: Tick, p: (&Probing, Asked), config: &WatchConfig) -> bool {
+        p.0.waiting_ms(p.1, now).is_some_and(|ms| ms > config.drops_ms)
             && (self.is_tally_failing() || self.stalled_since.is_none())
             // The same rules would drop the same records after a restart.
-            && self.backend(now, true, config) != Backend::Filtered
+            && !matches!(self.backend(now, true, config), Backend::Filtered | Backend::Refuses)
     }
 
     /// When what is known of it may change by time alone.
@@ -247,6 +260,7 @@ impl CollectorWatch {
             .chain(stall(self.stalled_since))
             .chain(stall(self.swallowed_since))
             .chain(stall(self.ruled))
+            .chain(stall(self.dropped))
             .map(|at| (at, Reason::Collector))
     }
 }

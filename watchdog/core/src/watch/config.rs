@@ -31,6 +31,9 @@ pub struct WatchConfig {
     pub convict_floor_ms: u64,
     /// Beats with one and the same token until the work loop counts as hung.
     pub stuck_beats: u32,
+    /// The signals whose way is probed. Set by the shell, which sends the probes.
+    #[serde(skip, default = "all_signals")]
+    pub probe_signals: Vec<Signal>,
     /// A probe without an answer for longer is late.
     pub probe_late_ms: u64,
     /// A probe without an answer for longer is lost.
@@ -86,6 +89,7 @@ impl Default for WatchConfig {
             suspect_floor_ms: 500,
             convict_floor_ms: 2_000,
             stuck_beats: 5,
+            probe_signals: all_signals(),
             probe_late_ms: 1_000,
             probe_lost_ms: 1_500,
             drops_ms: 5_000,
@@ -110,6 +114,10 @@ impl Default for WatchConfig {
             instances_max: 256,
         }
     }
+}
+
+fn all_signals() -> Vec<Signal> {
+    Signal::ALL.to_vec()
 }
 
 /// A service that the configuration names. One that is heard but not named is watched with the

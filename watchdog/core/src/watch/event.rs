@@ -7,7 +7,7 @@
 
 use crate::beat::BeatBody;
 use crate::names::{Boot, Service};
-use crate::tally::TallyPage;
+use crate::tally::{Signal, TallyPage};
 
 /// A fact that the shell observed.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +21,9 @@ pub enum Event {
     /// The collector did not answer the long poll.
     TallyFailed,
     /// A probe left; also told when the collector refused it, since that is a probe without answer.
-    ProbeSent { seq: u64 },
+    ProbeSent { signal: Signal, seq: u64 },
     /// A probe passed the far tap with the right or with a wrong answer.
-    ProbeReturned { seq: u64, right: bool },
+    ProbeReturned { signal: Signal, seq: u64, right: bool },
     /// Something came back that could not be checked. It proves nothing.
     ProbeUnverifiable,
     /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before the facts that

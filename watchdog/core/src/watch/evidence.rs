@@ -14,7 +14,7 @@ use crate::watch::WatchConfig;
 use crate::watch::collector::Backend;
 use crate::watch::dating::Dated;
 use crate::watch::instance::InstanceWatch;
-use crate::watch::probes::ProbeLedger;
+use crate::watch::probes::{Asked, Probing, worst};
 use crate::watch::service::{ServiceWatch, Sight};
 use crate::watch::share::Comparison;
 use crate::watch::stream::{Moment, Reading, Stream, is_blind};
@@ -24,8 +24,10 @@ use crate::watch::stream::{Moment, Reading, Stream, is_blind};
 pub(super) struct World<'a> {
     pub now: Tick,
     pub sight: Sight,
-    pub probe_state: Probes,
-    pub probes: &'a ProbeLedger,
+    pub probe_states: [Probes; 3],
+    /// The signals whose way is probed.
+    pub probed: Asked,
+    pub probes: &'a Probing,
     pub collector_sick: bool,
     pub backend: Backend,
     pub mass_silence: bool,
@@ -59,7 +61,7 @@ impl ServiceWatch {
             telemetry,
             counts: compared.map_or(Counts::Unproven, |compared| compared.counts),
             values: if standing { Values::Standing } else { Values::Moving },
-            probes: world.probe_state,
+            probes: worst(world.probe_states, self.asked(world)),
             path: self.path(world, refusing),
         }
     }
@@ -251,20 +253,37 @@ impl ServiceWatch {
         counted.then(|| self.share.compare(self.totals, &bounds)).flatten()
     }
 
+    /// The signals whose way matters to it: those that it must send, or has sent.
+    pub fn asked(&self, world: &World<'_>) -> Asked {
+        let named = self.streams.iter().any(|stream| stream.expected);
+        let sends = self
+            .streams
+            .iter()
+            .filter(|stream| stream.expected || (!named && stream.last_arrival.is_some()));
+        Asked::of(sends.map(|stream| stream.signal)).within(world.probed)
+    }
+
     fn path(&self, world: &World<'_>, refusing: bool) -> Path {
         let last = self.streams.iter().filter_map(|stream| stream.last_arrival).max();
-        let overdue = matches!(world.probe_state, Probes::Late | Probes::Lost);
+        let asked = self.asked(world);
+        let state = worst(world.probe_states, asked);
+        let overdue = matches!(state, Probes::Late | Probes::Lost);
         match world.backend {
             _ if world.mass_silence => Path::MassSilence,
             _ if world.collector_sick => Path::CollectorSick,
             _ if refusing => Path::Refusing,
-            Backend::Stalled if overdue => Path::BackendStalled,
+            Backend::Stalled | Backend::Refuses if overdue => Path::BackendStalled,
             Backend::ExporterStalled if overdue => Path::ExporterStalled,
             Backend::Filtered if overdue => Path::Filtered,
             Backend::Quiet if overdue => Path::Swallowed,
-            Backend::Quiet | Backend::Stalled | Backend::ExporterStalled | Backend::Filtered => {
+            Backend::Quiet
+            | Backend::Stalled
+            | Backend::ExporterStalled
+            | Backend::Filtered
+            | Backend::Refuses => {
                 match last {
-                    Some(last) if world.probes.is_proven_since(last) => Path::Proven,
+                    // A probe that was sent after its last arrival came back.
+                    Some(last) if world.probes.proven(asked) > Some(last) => Path::Proven,
                     Some(_) | None => Path::Unproven,
                 }
             }

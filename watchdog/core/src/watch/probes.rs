@@ -1,11 +1,16 @@
-//! Probes that were sent, and what became of them.
+//! Probes that were sent, and what became of them, for each signal.
+//!
+//! The ways of the signals part inside a collector: a filter may drop log records and nothing
+//! else. So a service is judged by the probes of the signals that it sends.
 //!
 //! Invariant: only a right answer proves the path, and only for what was before the probe was
-//! sent. "Could not be checked" is not an answer.
+//! sent. "Could not be checked" is not an answer, and a signal that is not probed is not proven by
+//! another one.
 
 use std::collections::VecDeque;
 
 use crate::judge::Probes;
+use crate::tally::Signal;
 use crate::tick::Tick;
 use crate::verdict::{ProbeEvidence, ProbeState};
 use crate::watch::WatchConfig;
@@ -22,6 +27,7 @@ struct Sent {
     returned: bool,
 }
 
+/// The probes of one signal.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ProbeLedger {
     sent: VecDeque<Sent>,
@@ -98,11 +104,6 @@ impl ProbeLedger {
         }
     }
 
-    /// Whether the path is proven for what arrived at `at`, or should have arrived after it.
-    pub fn is_proven_since(&self, at: Tick) -> bool {
-        self.proven.is_some_and(|proven| proven > at)
-    }
-
     /// When the latest probe was sent that came back right.
     pub const fn proven(&self) -> Option<Tick> {
         self.proven
@@ -119,20 +120,116 @@ impl ProbeLedger {
         ]
     }
 
-    pub fn evidence(&self, now: Tick, config: &WatchConfig) -> ProbeEvidence {
-        let state = match self.state(now, config) {
+    /// How many of the last probes were due, and how many of them came back right.
+    fn covered(&self, now: Tick, config: &WatchConfig) -> (u32, u32) {
+        let is_due = |sent: &&Sent| sent.returned || now.since_ms(sent.at) > config.probe_late_ms;
+        let due = self.sent.iter().filter(is_due).count();
+        let right = self.sent.iter().filter(|sent| sent.returned).count();
+        let as_u32 = |count: usize| u32::try_from(count).expect("at most PROBES_KEPT");
+        (as_u32(due), as_u32(right))
+    }
+}
+
+/// The probes of all signals.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Probing {
+    ledgers: [ProbeLedger; 3],
+}
+
+/// Some of the signals, to be asked about together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Asked([bool; 3]);
+
+impl Asked {
+    pub fn of(signals: impl IntoIterator<Item = Signal>) -> Self {
+        let mut asked = Self::default();
+        for signal in signals {
+            asked.0[signal as usize] = true;
+        }
+        asked
+    }
+
+    /// Those of `self` that are in `others` too; `others` if none is.
+    pub fn within(self, others: Self) -> Self {
+        let both = Self(std::array::from_fn(|index| self.0[index] && others.0[index]));
+        if both == Self::default() { others } else { both }
+    }
+
+    /// The signals that are asked about.
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..3).filter(move |index| self.0[*index])
+    }
+}
+
+/// How bad a state is, the best first.
+const fn rank(state: Probes) -> u8 {
+    match state {
+        Probes::Returning => 0,
+        Probes::Unknown => 1,
+        Probes::Late => 2,
+        Probes::Lost => 3,
+        Probes::Wrong => 4,
+    }
+}
+
+/// The worst of what probes of `asked` signals say; nothing asked is nothing known.
+pub(super) fn worst(states: [Probes; 3], asked: Asked) -> Probes {
+    let told = asked.iter().map(|index| states[index]);
+    told.max_by_key(|state| rank(*state)).unwrap_or(Probes::Unknown)
+}
+
+impl Probing {
+    pub fn send(&mut self, signal: Signal, seq: u64, now: Tick) {
+        self.ledgers[signal as usize].send(seq, now);
+    }
+
+    pub fn receive(&mut self, signal: Signal, seq: u64, right: bool, now: Tick) {
+        self.ledgers[signal as usize].receive(seq, right, now);
+    }
+
+    pub fn reset(&mut self) {
+        self.ledgers.iter_mut().for_each(ProbeLedger::reset);
+    }
+
+    pub fn states(&self, now: Tick, config: &WatchConfig) -> [Probes; 3] {
+        self.ledgers.each_ref().map(|ledger| ledger.state(now, config))
+    }
+
+    /// For how long the oldest probe of `asked` signals has waited for its answer.
+    pub fn waiting_ms(&self, asked: Asked, now: Tick) -> Option<u64> {
+        asked.iter().filter_map(|index| self.ledgers[index].waiting_ms(now)).max()
+    }
+
+    /// When the probes were sent up to which the way of all `asked` signals is proven.
+    pub fn proven(&self, asked: Asked) -> Option<Tick> {
+        let proven = asked.iter().map(|index| self.ledgers[index].proven());
+        // One that is not proven makes all of it not proven.
+        proven.reduce(|all, one| all.zip(one).map(|(all, one)| all.min(one))).flatten()
+    }
+
+    /// When a state may change by time alone.
+    pub fn next_changes<'a>(
+        &'a self,
+        config: &'a WatchConfig,
+    ) -> impl Iterator<Item = Tick> + use<'a> {
+        self.ledgers.iter().flat_map(|ledger| ledger.next_changes(config)).flatten()
+    }
+
+    pub fn evidence(&self, asked: Asked, now: Tick, config: &WatchConfig) -> ProbeEvidence {
+        let state = match worst(self.states(now, config), asked) {
             Probes::Unknown => ProbeState::Unknown,
             Probes::Returning => ProbeState::Returning,
             Probes::Late => ProbeState::Late,
             Probes::Lost => ProbeState::Lost,
             Probes::Wrong => ProbeState::Wrong,
         };
-        let is_due = |sent: &&Sent| sent.returned || now.since_ms(sent.at) > config.probe_late_ms;
-        let due = self.sent.iter().filter(is_due).count();
-        let right = self.sent.iter().filter(|sent| sent.returned).count();
-        let as_u32 = |count: usize| u32::try_from(count).expect("at most PROBES_KEPT");
-        let coverage = (due > 0).then(|| f64::from(as_u32(right)) / f64::from(as_u32(due)));
-        ProbeEvidence { state, coverage, age_ms: self.last_right.map(|at| now.since_ms(at)) }
+        let covered = asked.iter().map(|index| self.ledgers[index].covered(now, config));
+        let (due, right) = covered.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let coverage = (due > 0).then(|| f64::from(right) / f64::from(due));
+        // The oldest of the last right answers: all of it is proven up to there and no further.
+        let ages = asked.iter().map(|index| self.ledgers[index].last_right);
+        let last = ages.reduce(|all, one| all.zip(one).map(|(all, one)| all.min(one))).flatten();
+        ProbeEvidence { state, coverage, age_ms: last.map(|at| now.since_ms(at)) }
     }
 }
 
@@ -163,9 +260,7 @@ mod tests {
         ledger.send(2, Tick(250));
         ledger.receive(2, true, Tick(300));
         assert_eq!(state(&ledger, 2_000), Probes::Returning);
-        let evidence = ledger.evidence(Tick(2_000), &WatchConfig::default());
-        assert_eq!(evidence.coverage, Some(0.5));
-        assert_eq!(evidence.age_ms, Some(1_700));
+        assert_eq!(ledger.covered(Tick(2_000), &WatchConfig::default()), (2, 1));
     }
 
     #[test]
@@ -209,12 +304,63 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_proven_only_for_what_was_before_the_probe() {
+    fn the_path_is_proven_only_up_to_the_sending_of_the_probe() {
         let mut ledger = ProbeLedger::default();
         ledger.send(1, Tick(100));
         ledger.receive(1, true, Tick(150));
-        assert!(ledger.is_proven_since(Tick(99)));
-        assert!(!ledger.is_proven_since(Tick(100)));
+        assert_eq!(ledger.proven(), Some(Tick(100)));
+    }
+
+    fn all() -> Asked {
+        Asked::of(Signal::ALL)
+    }
+
+    #[test]
+    fn one_signal_that_is_lost_is_lost_for_who_sends_it_and_for_nobody_else() {
+        let config = WatchConfig::default();
+        let mut probing = Probing::default();
+        for signal in Signal::ALL {
+            probing.send(signal, 1, Tick(0));
+            if signal != Signal::Logs {
+                probing.receive(signal, 1, true, Tick(50));
+            }
+        }
+        let now = Tick(2_000);
+        let states = probing.states(now, &config);
+        assert_eq!(worst(states, Asked::of([Signal::Traces, Signal::Metrics])), Probes::Returning);
+        assert_eq!(worst(states, Asked::of([Signal::Traces, Signal::Logs])), Probes::Lost);
+        assert_eq!(probing.proven(Asked::of([Signal::Traces])), Some(Tick(0)));
+        assert_eq!(probing.proven(all()), None, "logs are not proven");
+        let evidence = probing.evidence(all(), now, &config);
+        assert_eq!((evidence.state, evidence.age_ms), (ProbeState::Lost, None));
+        assert!(evidence.coverage.is_some_and(|part| (part - 2.0 / 3.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn the_worst_of_every_three_states_is_told_and_nothing_asked_is_unknown() {
+        const STATES: [Probes; 5] =
+            [Probes::Unknown, Probes::Returning, Probes::Late, Probes::Lost, Probes::Wrong];
+        for (index, first) in STATES.into_iter().enumerate() {
+            for second in STATES {
+                for third in [STATES[index], Probes::Returning] {
+                    let states = [first, second, third];
+                    let told = worst(states, all());
+                    assert!(states.contains(&told));
+                    assert!(states.iter().all(|state| rank(*state) <= rank(told)));
+                    assert_eq!(told == Probes::Returning, states == [Probes::Returning; 3]);
+                    assert_eq!(worst(states, Asked::default()), Probes::Unknown);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_whose_signals_are_not_probed_is_asked_about_all_that_are() {
+        let probed = Asked::of([Signal::Traces, Signal::Metrics]);
+        assert_eq!(Asked::of([Signal::Logs]).within(probed), probed);
+        assert_eq!(Asked::default().within(probed), probed);
+        let both = Asked::of([Signal::Logs, Signal::Traces]).within(probed);
+        assert_eq!(both, Asked::of([Signal::Traces]));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::verdict::{
 use crate::watch::Watch;
 use crate::watch::dating::Dated;
 use crate::watch::evidence::World;
+use crate::watch::probes::worst;
 use crate::watch::service::ServiceWatch;
 use crate::watch::stream::{Reading, Stream};
 
@@ -25,10 +26,11 @@ pub(super) const LATENESS_KEPT_MS: u64 = 60_000;
 impl Watch {
     pub(super) fn wire(&self, service: &ServiceWatch, now: Tick) -> Verdict {
         let mut world = self.world(now);
-        world.probe_state = self.probes.state(now, &self.config);
+        world.probe_states = self.probes.states(now, &self.config);
         let horizon = self.sight.blind_until;
         world.collector_sick = self.collector.is_sick(now, horizon, &self.config);
-        let overdue = matches!(world.probe_state, Probes::Late | Probes::Lost);
+        let state = worst(world.probe_states, self.probed);
+        let overdue = matches!(state, Probes::Late | Probes::Lost);
         world.backend = self.collector.backend(now, overdue, &self.config);
         let opinion = judge(&service.evidence(&world));
         // The step that would have found the change has not run yet: it began just now.
@@ -44,7 +46,7 @@ impl Watch {
             signals: service.signal_evidence(&world),
             beats: service.beat_evidence(&world),
             witness: service.witness_evidence(&world),
-            probes: self.probes.evidence(now, &self.config),
+            probes: self.probes.evidence(service.asked(&world), now, &self.config),
             observer: self.observer_evidence(opinion, now),
             instances: service.instance_evidence(&world),
         }

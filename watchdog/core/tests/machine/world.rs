@@ -297,7 +297,10 @@ impl World {
 
     fn probe(&mut self, symbol: Symbol) {
         self.probe += 1;
-        self.step(Event::ProbeSent { seq: self.probe });
+        let seq = self.probe;
+        for signal in Signal::ALL {
+            self.step(Event::ProbeSent { signal, seq });
+        }
         if symbol == Symbol::ProbeSent {
             return;
         }
@@ -305,7 +308,9 @@ impl World {
         if right {
             self.told.last_right = Some(self.now);
         }
-        self.step(Event::ProbeReturned { seq: self.probe, right });
+        for signal in Signal::ALL {
+            self.step(Event::ProbeReturned { signal, seq, right });
+        }
     }
 
     fn collector_beat(&mut self) {

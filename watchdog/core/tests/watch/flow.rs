@@ -1,8 +1,9 @@
 //! Stories about what the collector says of the records: refused, dropped by a rule, sampled.
 
+use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{Stage, VerdictKind};
-use watchdog_core::watch::Effect;
+use watchdog_core::watch::{Conviction, Effect, WatchConfig};
 
 use crate::rig::{Behaviour, Rig};
 
@@ -85,4 +86,38 @@ fn records_that_vanish_without_a_word_are_lossy() {
     let mut rig = Rig::live(Behaviour { work_ms: Some(10), ..Behaviour::default() });
     rig.of("a").share = 5;
     rig.until("a", VerdictKind::Lossy, 40_000);
+}
+
+#[test]
+fn a_filter_that_drops_one_signal_is_seen_by_who_sends_it_and_convicts_the_collector() {
+    let mut rig = Rig::new(WatchConfig::default(), vec![]);
+    rig.add("a", Behaviour::default());
+    rig.add("b", Behaviour { metrics_ms: Some(1_000), ..Behaviour::default() });
+    rig.run(40_000);
+    assert_eq!((rig.kind("a"), rig.kind("b")), (VerdictKind::Live, VerdictKind::Live));
+    rig.path.drops = Some(Signal::Metrics);
+    let found_ms = rig.until("b", VerdictKind::Unknown, 2_000);
+    assert!(found_ms <= 1_300, "{found_ms} ms");
+    assert_eq!(rig.stage("b"), Some(Stage::Collector));
+    assert_eq!(rig.kind("a"), VerdictKind::Live, "it sends traces alone");
+    rig.run(5_000);
+    let drops = |(_, effect): &(u64, Effect)| {
+        matches!(effect, Effect::ConvictCollector { reason: Conviction::Drops, .. })
+    };
+    assert!(rig.log.iter().any(drops));
+}
+
+#[test]
+fn a_backend_that_takes_traces_and_refuses_metrics_is_no_fault_of_the_collector() {
+    let mut rig = Rig::live(Behaviour { metrics_ms: Some(1_000), ..Behaviour::default() });
+    rig.path.flow.backend = true;
+    rig.path.drops = Some(Signal::Metrics);
+    for _ in 0..20 {
+        rig.path.flow.received += 10;
+        rig.path.flow.forwarded += 5;
+        rig.path.flow.dropped += 5;
+        rig.run(500);
+    }
+    assert_eq!((rig.kind("a"), rig.stage("a")), (VerdictKind::Unknown, Some(Stage::Backend)));
+    assert!(!rig.log.iter().any(is_conviction));
 }

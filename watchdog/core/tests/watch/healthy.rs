@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use watchdog_core::beat::{BeatBody, Token};
 use watchdog_core::names::{Boot, Environment, Instance, Service};
-use watchdog_core::tally::{Flow, Red, SignalTally, TallyPage, TallyRow};
+use watchdog_core::tally::{Flow, Red, Signal, SignalTally, TallyPage, TallyRow};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::VerdictKind;
 use watchdog_core::watch::{COLLECTOR_SERVICE, Effect, Event, ExpectedService, Watch, WatchConfig};
@@ -233,6 +233,18 @@ impl Sim {
         }
     }
 
+    fn probes_leave(&mut self, seq: u64) {
+        for signal in Signal::ALL {
+            self.tell(Event::ProbeSent { signal, seq });
+        }
+    }
+
+    fn probes_return(&mut self, seq: u64) {
+        for signal in Signal::ALL {
+            self.tell(Event::ProbeReturned { signal, seq, right: true });
+        }
+    }
+
     fn happen(&mut self, what: What) {
         let weather = self.weather;
         if self.now < self.blind_until && what.is_the_observers() {
@@ -288,11 +300,11 @@ impl Sim {
             }
             What::Probe => {
                 let seq = self.order;
-                self.tell(Event::ProbeSent { seq });
+                self.probes_leave(seq);
                 self.after(20 + delay, What::ProbeBack(seq));
                 self.after(250, What::Probe);
             }
-            What::ProbeBack(seq) => self.tell(Event::ProbeReturned { seq, right: true }),
+            What::ProbeBack(seq) => self.probes_return(seq),
             What::CollectorBeat => {
                 if self.is_carried() {
                     self.after(delay, What::CollectorHeard(self.order));

@@ -94,6 +94,8 @@ pub struct Path {
     pub turns: bool,
     pub answers: bool,
     pub probes_pass: bool,
+    /// The one signal whose probes do not pass, if there is one.
+    pub drops: Option<Signal>,
     pub probes_right: bool,
     pub flow: Flow,
     pub boot: String,
@@ -146,6 +148,7 @@ impl Rig {
             turns: true,
             answers: true,
             probes_pass: true,
+            drops: None,
             probes_right: true,
             flow,
             boot,
@@ -359,7 +362,9 @@ impl Rig {
         }
         if self.now.is_multiple_of(250) {
             self.probe_seq += 1;
-            self.tell(Event::ProbeSent { seq: self.probe_seq });
+            for signal in Signal::ALL {
+                self.tell(Event::ProbeSent { signal, seq: self.probe_seq });
+            }
             self.waiting.push((self.now + 30, self.probe_seq));
         }
         if self.path.probes_pass && self.path.answers {
@@ -367,7 +372,12 @@ impl Rig {
                 self.waiting.iter().filter(|(at, _)| *at <= self.now).copied().collect();
             self.waiting.retain(|(at, _)| *at > self.now);
             for (_, seq) in due {
-                self.tell(Event::ProbeReturned { seq, right: self.path.probes_right });
+                let drops = self.path.drops;
+                let passes = |signal: &Signal| drops != Some(*signal);
+                let right = self.path.probes_right;
+                for signal in Signal::ALL.into_iter().filter(passes) {
+                    self.tell(Event::ProbeReturned { signal, seq, right });
+                }
             }
         }
         if self.path.answers {

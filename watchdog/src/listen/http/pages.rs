@@ -2,6 +2,8 @@
 //!
 //! Invariant: they read snapshots only; no page asks the verdict loop for anything.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -9,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use watchdog_core::names::Boot;
-use watchdog_core::verdict::Verdict;
+use watchdog_core::tally::Signal;
+use watchdog_core::verdict::{ProbeEvidence, Verdict};
 use watchdog_core::watch::Liveness;
 
 use super::{Shared, refuse, stream};
@@ -24,6 +27,7 @@ struct Page<'s> {
     seq: u64,
     mass_silence: bool,
     collector: &'s Custody,
+    probes: BTreeMap<Signal, &'s ProbeEvidence>,
     items: Vec<Item<'s>>,
 }
 
@@ -57,6 +61,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
             seq: snapshot.seq,
             mass_silence: snapshot.mass_silence,
             collector: &custody,
+            probes: snapshot.probes.iter().map(|(signal, told)| (*signal, told)).collect(),
             items: snapshot.items.iter().map(|v| Item::of(v, &snapshot)).collect(),
         };
         serde_json::to_vec(&page).map_err(|e| e.to_string())
