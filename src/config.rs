@@ -24,6 +24,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use print::{effective, print};
 pub use service::ServiceTable;
 
+use crate::telemetry::TelemetryConfig;
 use environment::Environment;
 use mistake::Mistake as Wrong;
 use origin::Origins;
@@ -41,6 +42,7 @@ pub struct Config {
     pub watchdog: watchdog::Config,
     pub gate: agent_gate::Config,
     pub policy: agent_gate::Policy,
+    pub telemetry: TelemetryConfig,
     #[serde(rename = "service", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceTable>,
 }
@@ -53,6 +55,7 @@ impl Default for Config {
             watchdog: watchdog::Config::default(),
             gate: agent_gate::Config::default(),
             policy: agent_gate::Policy::default(),
+            telemetry: TelemetryConfig::default(),
             services: Vec::new(),
         }
     }
@@ -115,6 +118,7 @@ fn across(config: &Config, origins: &Origins, source: &str) -> Vec<Mistake> {
         ("collector", config.collector.mistakes()),
         ("watchdog", config.watchdog.mistakes()),
         ("policy", config.policy.mistakes()),
+        ("telemetry", config.telemetry.mistakes(&config.collector)),
     ];
     for (table, mistakes) in tables {
         for (key, text) in mistakes {

@@ -31,6 +31,13 @@ pub fn wall_ms() -> u64 {
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Nanoseconds since 1970, as OTLP tells times.
+#[must_use]
+pub fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// A point in the future against which waiting is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Instant);

@@ -11,6 +11,7 @@ mod exit;
 mod place;
 mod render;
 mod roles;
+mod telemetry;
 mod up;
 mod verbs;
 

@@ -21,14 +21,18 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use watchdog_core::names::Boot;
 
 use crate::cli::{Globals, LifelineArgs};
 use crate::config::{self, Loaded, Mistakes};
+use crate::driver;
 use crate::exit::Ending;
 use crate::place::{Place, PlaceError};
+use crate::telemetry::{Speaker, Telemetry};
 
 pub use collector::run as collector;
 pub use command::{child_argv, own_executable};
@@ -59,6 +63,10 @@ pub struct Start {
     pub loaded: Loaded,
     pub config_file: Option<PathBuf>,
     pub globals: Globals,
+    /// The name of this start.
+    pub boot: Boot,
+    /// What the role says of itself, if anyone listens.
+    pub telemetry: Option<Arc<Telemetry>>,
 }
 
 impl Start {
@@ -70,7 +78,16 @@ impl Start {
         let loaded = config::load(globals.config.as_deref())?;
         let place = Place::create(data_dir(globals, &loaded))?;
         let config_file = loaded.file.clone();
-        Ok(Self { place, loaded, config_file, globals: globals.clone() })
+        let (globals, boot) = (globals.clone(), driver::boot());
+        Ok(Self { place, loaded, config_file, globals, boot, telemetry: None })
+    }
+
+    /// Starts own telemetry, if the configuration wants it.
+    fn speak(mut self, role: &'static str) -> Result<Self, RoleError> {
+        let speaker = Speaker { role, boot: self.boot.clone() };
+        let telemetry = Telemetry::start(&self.loaded.config.telemetry, &speaker);
+        self.telemetry = telemetry.map_err(|error| RoleError::Start(error.into()))?.map(Arc::new);
+        Ok(self)
     }
 }
 
@@ -92,7 +109,10 @@ where
     F: FnOnce(Start, CancellationToken) -> R,
     R: Future<Output = Result<(), RoleError>>,
 {
-    log::start(role, globals.log_format);
+    let started = Start::read(globals).and_then(|start| start.speak(role));
+    let telemetry = started.as_ref().ok().and_then(|start| start.telemetry.clone());
+    let layers = telemetry.as_ref().map_or_else(Vec::new, |telemetry| telemetry.layers());
+    log::start(role, globals.log_format, layers);
     let shutdown = CancellationToken::new();
     if life.lifeline {
         if dies_with_parent {
@@ -100,7 +120,7 @@ where
         }
         hold(shutdown.clone());
     }
-    let ran = Start::read(globals).and_then(|start| {
+    let ran = started.and_then(|start| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -114,6 +134,9 @@ where
         runtime.shutdown_background();
         ended
     });
+    if let Some(telemetry) = telemetry {
+        telemetry.stop();
+    }
     match ran {
         Ok(()) => Ending::Done.into(),
         Err(error) => {

@@ -52,7 +52,7 @@ fn enter(
     watchdog: &[&str],
     with_gate: bool,
 ) -> ExitCode {
-    start_log(verb, globals.log_format);
+    start_log(verb, globals.log_format, Vec::new());
     let shutdown = CancellationToken::new();
     if lifeline {
         hold(shutdown.clone());

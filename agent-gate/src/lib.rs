@@ -28,5 +28,6 @@ mod when;
 
 pub use agent_gate_core::policy::Policy;
 pub use config::{Config, RevertAction, ServiceConfig};
+pub use metrics::MetricsPage;
 pub use start::{BootstrapToken, Bound, RunError, StartError, Wiring, bind};
 pub use tokens::Role;

@@ -6,9 +6,10 @@
 //! Invariant: every label value is a word of an enum or a name from the configuration.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use watchdog_core::tick::Tick;
+
+use crate::driver;
 
 /// Content type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -115,7 +118,28 @@ impl Default for Metrics {
     }
 }
 
+/// What `/metrics` of a gate shows, for whoever carries it on.
+#[derive(Debug, Clone)]
+pub struct MetricsPage(Arc<Metrics>);
+
+impl MetricsPage {
+    pub(crate) fn of(metrics: &Arc<Metrics>) -> Self {
+        Self(Arc::clone(metrics))
+    }
+
+    /// The page as of now, in OpenMetrics.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        Some(self.0.page(driver::boot_tick()))
+    }
+}
+
 impl Metrics {
+    /// Shows `more` too.
+    pub fn show(&self, more: Box<dyn Collector>) {
+        lock(&self.registry).register_collector(more);
+    }
+
     /// `watchdog` attested at `now`.
     pub fn attested(&self, watchdog: &str, now: Tick) {
         lock(&self.attested).insert(watchdog.to_owned(), now);

@@ -9,6 +9,9 @@
 
 use std::time::Duration;
 
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
+
 use crate::config::RevertAction;
 
 pub mod exec;
@@ -54,15 +57,24 @@ impl Outcome {
 
 /// Carries out `order` by `action`.
 pub async fn carry_out(action: &RevertAction, order: &Order, client: &reqwest::Client) -> Outcome {
-    match action {
-        RevertAction::Exec { argv, timeout_ms } => {
-            exec::run(argv, order, Duration::from_millis(*timeout_ms)).await
+    let Order { rollout, service, dry_run, .. } = order;
+    let span = info_span!("revert", rollout, service, dry_run, otel.status_code = Empty);
+    let carrying = async {
+        match action {
+            RevertAction::Exec { argv, timeout_ms } => {
+                exec::run(argv, order, Duration::from_millis(*timeout_ms)).await
+            }
+            RevertAction::Webhook { url, secret, timeout_ms } => {
+                let timeout = Duration::from_millis(*timeout_ms);
+                webhook::post(client, url, &secret.0, order, timeout).await
+            }
         }
-        RevertAction::Webhook { url, secret, timeout_ms } => {
-            let timeout = Duration::from_millis(*timeout_ms);
-            webhook::post(client, url, &secret.0, order, timeout).await
-        }
+    };
+    let outcome = carrying.instrument(span.clone()).await;
+    if !outcome.is_done {
+        span.record("otel.status_code", "ERROR");
     }
+    outcome
 }
 
 /// Text from outside, made fit for an operator's screen and bounded: the end is kept, because

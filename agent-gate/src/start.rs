@@ -15,6 +15,7 @@ use std::time::Duration;
 use agent_gate_core::latch::Latch;
 use agent_gate_core::policy::{self, Policy, PolicySet, ServicePolicy};
 use front_door::Limits;
+use prometheus_client::collector::Collector;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -30,7 +31,7 @@ use crate::config::{Config, RevertAction, ServiceConfig, StoreKind};
 use crate::driver::hold::Hold;
 use crate::driver::{self, Shared};
 use crate::lead::{Desk, Office, Source};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsPage};
 use crate::permit::Issuer;
 use crate::store::postgres::{Database, Turns};
 use crate::store::sqlite::SqliteStore;
@@ -97,6 +98,7 @@ pub struct Bound {
     pub(crate) reverts: BTreeMap<Service, RevertAction>,
     pub(crate) listener: TcpListener,
     address: SocketAddr,
+    metrics: Arc<Metrics>,
 }
 
 /// Checks the configuration and takes the port.
@@ -115,7 +117,7 @@ pub async fn bind(
     let policy = policy_set(policy, &services)?;
     let listener = front_door::bind(config.listen).await.map_err(StartError::Listen)?;
     let address = listener.local_addr().map_err(StartError::Listen)?;
-    Ok(Bound { config, policy, reverts, listener, address })
+    Ok(Bound { config, policy, reverts, listener, address, metrics: Arc::default() })
 }
 
 impl Bound {
@@ -123,6 +125,19 @@ impl Bound {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Shows `more` under `/metrics`, beside what the gate counts.
+    #[must_use]
+    pub fn showing(self, more: Box<dyn Collector>) -> Self {
+        self.metrics.show(more);
+        self
+    }
+
+    /// The page that `/metrics` shows.
+    #[must_use]
+    pub fn metrics_page(&self) -> MetricsPage {
+        MetricsPage::of(&self.metrics)
     }
 
     /// Serves until `shutdown`, then finishes what is in flight.
@@ -136,7 +151,7 @@ impl Bound {
             policy: Arc::new(self.policy),
             latch: Arc::new(Latch::new()),
             tokens: TokenBook::default(),
-            metrics: Arc::new(Metrics::default()),
+            metrics: self.metrics,
             hold: Arc::new(Hold::default()),
         };
         let (desk, actions) = (Desk::empty(), Arc::new(self.reverts));

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver;
 use crate::health::Monitor;
-use crate::metrics::Moment;
+use crate::page;
 use crate::pipeline::Pipeline;
 use crate::red;
 use crate::reload::Standing;
@@ -110,21 +110,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let pipeline = admin.pipeline();
-    for (seat, bytes) in pipeline.line.seats() {
-        seat.metrics.set_queued_bytes(bytes);
-    }
-    let spool = pipeline.line.spool().map_or([0; 4], |spool| {
-        let (used, limit) = (spool.used_bytes(), spool.limit_bytes());
-        [used, limit, spool.failures(), spool.damaged_bytes()]
-    });
-    let moment = Moment {
-        tally: pipeline.tally.size(),
-        memory_bytes: pipeline.budget.held_bytes(),
-        imbalance: pipeline.line.books().1.imbalance(),
-        spool,
-    };
-    match pipeline.metrics.page(moment, &pipeline.line) {
+    match page::text(&admin.pipeline()) {
         Ok(page) => ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "cannot write the page", ""),
     }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use front_door::TlsFiles;
 use serde::{Deserialize, Serialize};
 
+use crate::export::circle;
 use crate::receive::cors;
 use crate::rules::DropRule;
 
@@ -116,6 +117,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether `endpoint` is, without looking up its host, one of the ports named here.
+    #[must_use]
+    pub fn listens_at(&self, endpoint: &str) -> bool {
+        circle::is_said_to_lead_to(
+            endpoint,
+            &[self.grpc_listen, self.http_listen, self.admin_listen],
+        )
+    }
+
     /// What is allowed and yet seldom wanted.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

@@ -38,6 +38,13 @@ use destination::Destination;
 
 pub(crate) use breaker::Doing;
 
+/// How to ask a backend once, for those who keep no queue.
+pub(crate) mod outward {
+    pub(crate) use super::attempt::Failure;
+    pub(crate) use super::client::Client;
+    pub(crate) use super::destination::Sealed;
+}
+
 /// The pipeline's side of all exporters.
 #[derive(Debug, Default)]
 pub(crate) struct Exporters {

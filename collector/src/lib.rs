@@ -31,6 +31,8 @@ mod line;
 mod memory;
 mod metrics;
 mod otlp;
+mod outlet;
+mod page;
 mod payload;
 mod pipeline;
 mod ports;
@@ -57,12 +59,15 @@ use std::sync::Arc;
 use std::error::Error;
 use std::fmt::Write as _;
 
+use prometheus_client::collector::Collector;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use watchdog_core::names::Boot;
 
 pub use rules::DropRule;
 
+pub use outlet::{Outlet, Untaken};
+pub use page::MetricsPage;
 pub use reload::{Applied, Proposal, Source, Version};
 
 use receive::guard::Guard;
@@ -140,6 +145,8 @@ pub struct Bound {
     guard: Guard,
     listeners: Listeners,
     spool: Option<(Spool, Recovered)>,
+    page: MetricsPage,
+    also_shown: Vec<Box<dyn Collector>>,
 }
 
 #[derive(Debug)]
@@ -174,7 +181,8 @@ pub async fn bind(config: Config, boot: Boot) -> Result<Bound, StartError> {
     let unix = config.unix_listen.as_deref().map(front_door::bind_unix).transpose();
     let unix = unix.map_err(StartError::Bind)?;
     let listeners = Listeners { grpc, http, admin, unix, addresses };
-    Ok(Bound { config, boot, guard, listeners, spool: None })
+    let page = MetricsPage::default();
+    Ok(Bound { config, boot, guard, listeners, spool: None, page, also_shown: Vec::new() })
 }
 
 impl Bound {
@@ -191,6 +199,19 @@ impl Bound {
     pub fn spooling_in(mut self, dir: &Path) -> Result<Self, StartError> {
         self.spool = run::open_spool(dir, &self.config).map_err(StartError::Spool)?;
         Ok(self)
+    }
+
+    /// Shows `more` under `/metrics`, beside what the collector counts.
+    #[must_use]
+    pub fn showing(mut self, more: Box<dyn Collector>) -> Self {
+        self.also_shown.push(more);
+        self
+    }
+
+    /// The page that `/metrics` will show.
+    #[must_use]
+    pub fn metrics_page(&self) -> MetricsPage {
+        self.page.clone()
     }
 
     /// Serves until `shutdown`, then drains the exporters' queues.

@@ -135,7 +135,10 @@ pub(crate) struct Moment {
 }
 
 impl Metrics {
-    pub(crate) fn new(doors: [(&'static str, Arc<DoorCounts>); 4]) -> Self {
+    pub(crate) fn new(
+        doors: [(&'static str, Arc<DoorCounts>); 4],
+        also_shown: Vec<Box<dyn Collector>>,
+    ) -> Self {
         let mut registry = Registry::with_prefix("holdpoint_collector");
         let requests = Family::<OfSignal, Counter>::default();
         let records = Family::<OfSignal, Counter>::default();
@@ -188,6 +191,7 @@ impl Metrics {
         }
         metrics.register(&mut registry);
         registry.register_collector(Box::new(Doors(doors)));
+        also_shown.into_iter().for_each(|more| registry.register_collector(more));
         Self { registry, ..metrics }
     }
 

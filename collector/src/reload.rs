@@ -16,7 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::config::Config;
 use crate::driver;
@@ -120,8 +121,11 @@ impl Standing {
 /// Takes proposals until their sender is gone, and then rests.
 pub(crate) async fn take(running: &mut Running, source: &mut mpsc::Receiver<Proposal>) {
     while let Some(Proposal { config, answer }) = source.recv().await {
+        let span = info_span!("reload", outcome = Empty);
         let taken = match config {
-            Ok((config, version)) => consider(running, *config, version).await,
+            Ok((config, version)) => {
+                consider(running, *config, version).instrument(span.clone()).await
+            }
             Err(why) => Err(why),
         };
         let outcome = match &taken {
@@ -135,6 +139,7 @@ pub(crate) async fn take(running: &mut Running, source: &mut mpsc::Receiver<Prop
             }
         };
         running.metrics.reloaded(outcome);
+        span.record("outcome", outcome.as_str());
         // Who does not wait for the answer has it in the log.
         let _ = answer.send(taken.map(|(_, applied)| applied));
     }

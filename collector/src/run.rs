@@ -16,7 +16,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{info, info_span, warn};
 use watchdog_core::names::Boot;
 
 use crate::beat::{self, Beater};
@@ -64,15 +64,15 @@ pub(crate) async fn run(
     mut source: Source,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let Bound { config, boot, guard, listeners, spool } = bound;
+    let Bound { config, boot, guard, listeners, spool, page, also_shown } = bound;
     // A promise of the disk that is kept in memory would be found out by the first crash.
     if config.acknowledge == Acknowledge::Spooled && spool.is_none() {
         return Err(RunError::NoSpool);
     }
     let doors = [(); 4].map(|()| Arc::new(DoorCounts::default()));
     let [grpc, http, admin, unix] = doors.clone();
-    let metrics =
-        Arc::new(Metrics::new([("grpc", grpc), ("http", http), ("admin", admin), ("unix", unix)]));
+    let doors_shown = [("grpc", grpc), ("http", http), ("admin", admin), ("unix", unix)];
+    let metrics = Arc::new(Metrics::new(doors_shown, also_shown));
     let backend = !config.exporters.is_empty();
     let tally = Arc::new(Tally::new(boot.clone(), config.tally_rows_max, backend));
     let renewal = Renewal::of(&config.exporters, &Exporters::default());
@@ -86,6 +86,7 @@ pub(crate) async fn run(
     let standing = Arc::new(Standing::new(std::mem::take(&mut source.version)));
     let first = pipeline(&config, guard.clone(), &line, &metrics, exporters, None);
     let pipeline = watch::Sender::new(Arc::new(first));
+    page.begins(pipeline.subscribe());
 
     let beating = (watchdog, boot, Arc::clone(&rounds), Arc::clone(&metrics));
     let (beats, stop_beats, asked) = beat(beating)?;
@@ -154,6 +155,7 @@ pub(crate) fn open_spool(
         Acknowledge::Spooled => {}
         Acknowledge::Delivered | Acknowledge::Queued => return Ok(None),
     }
+    let _span = info_span!("spool_recovery").entered();
     let limits = Limits { bytes: config.spool_bytes, file_bytes: SPOOL_FILE_BYTES, direct: true };
     let owners = config.exporters.iter().map(export::owner).collect();
     Spool::open(dir, limits, owners).map(Some)

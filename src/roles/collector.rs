@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::reload::{Proposer, version};
 use super::{RoleError, Start, enter, own_executable, settled};
 use crate::cli::{CollectorArgs, Globals};
-use crate::driver;
 use crate::place::{CollectorRun, Listen, Place, own_start_ticks};
+use crate::telemetry::leads_back;
 
 pub(super) const ROLE: &str = "collector";
 
@@ -47,14 +47,14 @@ async fn serve(
     args: &CollectorArgs,
     shutdown: CancellationToken,
 ) -> Result<(), RoleError> {
-    let place = start.place;
+    let place = start.place.clone();
     let _lock = place.lock(ROLE)?;
     let version = version(&start.loaded);
     let mistakes = start.loaded.environment_mistakes();
     if !mistakes.is_empty() {
         return Err(RoleError::Start(mistakes.join("\n").into()));
     }
-    let mut config = start.loaded.config.collector;
+    let mut config = start.loaded.config.collector.clone();
     let last = place.run::<CollectorRun>(ROLE);
     let last = |pick: fn(&CollectorRun) -> _| last.as_ref().map(pick);
     let grpc = args.grpc_listen.unwrap_or(config.grpc_listen);
@@ -64,19 +64,27 @@ async fn serve(
     let admin = args.admin_listen.unwrap_or(config.admin_listen);
     config.admin_listen = settled(admin, last(|run| run.admin)).await;
 
-    let boot = driver::boot();
-    let bound = collector::bind(config, boot.clone())
+    let boot = start.boot.clone();
+    let mut bound = collector::bind(config, boot.clone())
         .await
-        .map_err(|error| RoleError::Start(error.into()))?
-        .spooling_in(&place.spool())
         .map_err(|error| RoleError::Start(error.into()))?;
     let at = bound.addresses();
+    if let Some(telemetry) = &start.telemetry {
+        if at.are_reached_by(telemetry.endpoint()).await {
+            let text = format!("telemetry.endpoint {}", leads_back(telemetry.endpoint()));
+            return Err(RoleError::Start(text.into()));
+        }
+        bound = bound.showing(telemetry.counts());
+        let page = bound.metrics_page();
+        telemetry.reads(Box::new(move || page.text()));
+    }
+    let bound =
+        bound.spooling_in(&place.spool()).map_err(|error| RoleError::Start(error.into()))?;
     let (pid, start_ticks) = (std::process::id(), own_start_ticks());
     let collector::Addresses { grpc, http, admin, probe } = at;
     let run = CollectorRun { pid, start_ticks, boot, grpc, http, admin, probe };
     place.write_run(ROLE, &run)?;
-    let (proposer, proposals) =
-        Proposer::new(start.globals.config, args.clone(), place.clone(), run, &version)?;
+    let (proposer, proposals) = Proposer::new(&start, args.clone(), run, &version)?;
     let proposing = tokio::spawn(proposer.run());
     tracing::info!(grpc = %at.grpc, http = %at.http, admin = %at.admin, "collector is up");
     let source = Source { version, proposals };

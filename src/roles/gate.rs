@@ -11,7 +11,6 @@ use watchdog_core::names::Boot;
 
 use super::{RoleError, Start, check_on_hangup, enter, settled};
 use crate::cli::{GateArgs, Globals};
-use crate::driver;
 use crate::place::{Listen, Place, own_start_ticks};
 
 const ROLE: &str = "gate";
@@ -27,19 +26,24 @@ async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), RoleError> {
     check_on_hangup(&start)?;
-    let place = start.place;
+    let place = start.place.clone();
     let _lock = place.lock(ROLE)?;
-    let boot = driver::boot();
+    let boot = start.boot.clone();
     let wiring = wiring(&place, boot.clone())?;
-    let config = start.loaded.config;
+    let config = start.loaded.config.clone();
     let mut gate = config.gate;
     let listen = args.listen.unwrap_or(gate.listen);
     let last = place.run::<Listen>(ROLE).map(|run| run.listen);
     gate.listen = settled(listen, last).await;
     let services = config.services.iter().map(|table| table.for_gate()).collect();
-    let bound = agent_gate::bind(gate, config.policy, services)
+    let mut bound = agent_gate::bind(gate, config.policy, services)
         .await
         .map_err(|error| RoleError::Start(error.into()))?;
+    if let Some(telemetry) = &start.telemetry {
+        bound = bound.showing(telemetry.counts());
+        let page = bound.metrics_page();
+        telemetry.reads(Box::new(move || page.text()));
+    }
     let listen = bound.address();
     let run = Listen { pid: std::process::id(), start_ticks: own_start_ticks(), boot, listen };
     place.write_run(ROLE, &run)?;

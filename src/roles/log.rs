@@ -4,10 +4,12 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::cli::LogFormat;
 
@@ -24,18 +26,25 @@ impl FormatTime for Stamp {
     }
 }
 
-/// Sets the log of `role` up. A second call changes nothing.
-pub fn start(role: &'static str, format: LogFormat) {
+/// What else takes events and spans.
+pub type More = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// Sets the log of `role` up, and `more` beside it. A second call changes nothing.
+pub fn start(role: &'static str, format: LogFormat, more: More) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER_DEFAULT));
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
-    // A second subscriber is refused; the first one keeps logging, which is all that is wanted.
-    drop(match format {
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match format {
         LogFormat::Human => {
-            builder.with_ansi(colour()).with_target(false).with_timer(Stamp(role)).try_init()
+            lines.with_ansi(colour()).with_target(false).with_timer(Stamp(role)).boxed()
         }
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    });
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // Spans are no lines; where nobody else takes them they are not even made.
+    let mut layers = vec![lines.with_filter(filter.and(filter_fn(|it| it.is_event()))).boxed()];
+    layers.extend(more);
+    // A second subscriber is refused; the first one keeps logging, which is all that is wanted.
+    drop(Registry::default().with(layers).try_init());
 }
 
 /// Whether standard error takes colour: a terminal, and `NO_COLOR` is not set.

@@ -18,10 +18,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::RoleError;
+use super::{RoleError, Start};
 use crate::cli::CollectorArgs;
 use crate::config::{self, FILE_DEFAULT, Loaded};
 use crate::place::{CollectorRun, Place};
+use crate::telemetry::TelemetryConfig;
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub struct Proposer {
     run: CollectorRun,
     /// Of the file that the collector started with.
     begun: String,
+    /// What own telemetry goes by until the next start.
+    telemetry: TelemetryConfig,
     hangups: Signal,
     proposals: mpsc::Sender<Proposal>,
 }
@@ -46,16 +49,17 @@ impl Proposer {
     /// # Errors
     /// If the system refuses to deliver signals.
     pub fn new(
-        file: Option<PathBuf>,
+        start: &Start,
         args: CollectorArgs,
-        place: Place,
         run: CollectorRun,
         begun: &Version,
     ) -> Result<(Self, mpsc::Receiver<Proposal>), RoleError> {
         let hangups = signal(SignalKind::hangup()).map_err(RoleError::Runtime)?;
         let (proposals, source) = mpsc::channel(1);
+        let (file, place) = (start.globals.config.clone(), start.place.clone());
+        let telemetry = start.loaded.config.telemetry.clone();
         let begun = begun.sha256.clone();
-        Ok((Self { file, args, place, run, begun, hangups, proposals }, source))
+        Ok((Self { file, args, place, run, begun, telemetry, hangups, proposals }, source))
     }
 
     /// Proposes until the collector takes nothing any more.
@@ -96,7 +100,12 @@ impl Proposer {
             Ok(loaded) if !loaded.environment_mistakes().is_empty() => {
                 Err(loaded.environment_mistakes().join("\n"))
             }
-            Ok(loaded) => Ok((Box::new(self.ours(&loaded)), version(&loaded))),
+            Ok(loaded) => {
+                if loaded.config.telemetry != self.telemetry {
+                    tracing::warn!("what [telemetry] says now is taken at the next start");
+                }
+                Ok((Box::new(self.ours(&loaded)), version(&loaded)))
+            }
             Err(mistakes) => Err(mistakes.to_string()),
         };
         let (answer, answered) = oneshot::channel();

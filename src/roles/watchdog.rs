@@ -15,7 +15,6 @@ use watchdog_core::names::Boot;
 use super::{RoleError, Start, check_on_hangup, child_argv, enter, own_executable, settled};
 use crate::cli::{Globals, WatchdogArgs};
 use crate::client::{GATE_URL_ENV, TOKEN_ENV};
-use crate::driver;
 use crate::place::{CollectorRun, Listen, Place, RoleRun, own_start_ticks};
 
 const ROLE: &str = "watchdog";
@@ -33,7 +32,7 @@ async fn serve(
     check_on_hangup(&start)?;
     let place = start.place.clone();
     let _lock = place.lock(ROLE)?;
-    let boot = driver::boot();
+    let boot = start.boot.clone();
     let wiring = wiring(&start, args, boot.clone())?;
     let mut config = start.loaded.config.watchdog;
     let listen = args.listen.unwrap_or(config.listen);
@@ -41,8 +40,13 @@ async fn serve(
     config.listen = settled(listen, last).await;
     config.capture_dir.get_or_insert_with(|| place.captures());
     let services = start.loaded.config.services.iter().map(|table| table.for_watchdog()).collect();
-    let bound =
+    let mut bound =
         watchdog::bind(config, services).await.map_err(|error| RoleError::Start(error.into()))?;
+    if let Some(telemetry) = &start.telemetry {
+        bound = bound.showing(telemetry.counts());
+        let page = bound.metrics_page();
+        telemetry.reads(Box::new(move || page.text()));
+    }
     let listen = bound.address();
     let run = Listen { pid: std::process::id(), start_ticks: own_start_ticks(), boot, listen };
     place.write_run(ROLE, &run)?;

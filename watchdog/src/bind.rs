@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use prometheus_client::collector::Collector;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,8 @@ use crate::config::{Config, ServiceConfig};
 use crate::driver::{Clock, SystemClock};
 use crate::kick::Kicks;
 use crate::listen::{Ears, notify};
-use crate::run::{RunError, Running};
+use crate::metrics::{Metrics, MetricsPage};
+use crate::run::{Judged, RunError, Running};
 use crate::wiring::Wiring;
 
 /// How often a free port is looked for whose UDP twin is free too.
@@ -44,6 +46,7 @@ pub struct Bound {
     kicks: Kicks,
     address: SocketAddr,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 /// Binds HTTP and UDP on one port number.
@@ -61,7 +64,8 @@ pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound,
         path: device.unwrap_or(Path::new("")).to_owned(),
         cause,
     })?;
-    Ok(Bound { config, services, ears, kicks, address, clock: Arc::new(SystemClock) })
+    let (clock, metrics) = (Arc::new(SystemClock), Metrics::default());
+    Ok(Bound { config, services, ears, kicks, address, clock, metrics })
 }
 
 impl Bound {
@@ -71,6 +75,19 @@ impl Bound {
         self.address
     }
 
+    /// Shows `more` under `/metrics`, beside what the watchdog counts.
+    #[must_use]
+    pub fn showing(self, more: Box<dyn Collector>) -> Self {
+        self.metrics.show(more);
+        self
+    }
+
+    /// The page that `/metrics` shows.
+    #[must_use]
+    pub fn metrics_page(&self) -> MetricsPage {
+        MetricsPage::of(&self.metrics)
+    }
+
     /// Runs until `shutdown`, then ends the collector if it is ours.
     ///
     /// If the future is dropped instead, the watchdog stops and the collector runs on.
@@ -78,12 +95,13 @@ impl Bound {
     /// # Errors
     /// [`RunError`] if a thread could not start or ended early.
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { config, services, ears, mut kicks, address, clock } = self;
+        let Self { config, services, ears, mut kicks, address, clock, metrics } = self;
         if let Some(path) = &wiring.service_manager {
             kicks.tell_manager(path);
         }
         tracing::info!(name = %wiring.name, %address, "watchdog runs");
-        Running::start(config, services, ears, kicks, clock, wiring)?.until(shutdown).await
+        let judged = Judged { config, services, clock, metrics };
+        Running::start(judged, ears, kicks, wiring)?.until(shutdown).await
     }
 }
 

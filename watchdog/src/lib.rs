@@ -35,6 +35,7 @@ pub use bind::{Bound, StartError, bind};
 pub use config::{Config, ServiceConfig};
 pub use driver::{Clock, SystemClock};
 pub use listen::mac::{canonical as canonical_datagram, sign as sign_beat};
+pub use metrics::MetricsPage;
 pub use run::RunError;
 pub use wiring::{
     BeatKeys, CollectorPlace, FindCollector, FindGate, GatePlace, Keep, Supervise, Wiring,

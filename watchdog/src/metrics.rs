@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -164,6 +165,22 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
 }
 
+/// What `/metrics` of a watchdog shows, for whoever carries it on.
+#[derive(Debug, Clone)]
+pub struct MetricsPage(Metrics);
+
+impl MetricsPage {
+    pub(crate) fn of(metrics: &Metrics) -> Self {
+        Self(metrics.clone())
+    }
+
+    /// The page as of now, in OpenMetrics.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        self.0.text().ok()
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         // From a millisecond to the longest that a probe may be overdue.
@@ -232,10 +249,15 @@ impl Metrics {
         );
     }
 
+    /// Adds `more` to the text.
+    pub fn show(&self, more: Box<dyn Collector>) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(more);
+    }
+
     /// Adds the verdicts of the published snapshot to the text.
     pub fn watch(&self, reader: Reader) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register_collector(Box::new(verdicts::Verdicts::new(reader)));
+        self.show(Box::new(verdicts::Verdicts::new(reader)));
     }
 
     /// The metrics in OpenMetrics text.

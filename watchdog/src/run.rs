@@ -66,6 +66,14 @@ pub struct Running {
     ends: Ends,
 }
 
+/// What is judged, by which clock, and what is counted of it.
+pub struct Judged {
+    pub config: Config,
+    pub services: Vec<ServiceConfig>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Metrics,
+}
+
 /// Ends the threads and tasks, told or dropped.
 struct Ends {
     inbox: Arc<Inbox>,
@@ -109,20 +117,19 @@ struct Channels {
 impl Running {
     /// Starts threads and tasks.
     pub fn start(
-        config: Config,
-        services: Vec<ServiceConfig>,
+        judged: Judged,
         ears: Ears,
         kicks: Kicks,
-        clock: Arc<dyn Clock>,
         wiring: Wiring,
     ) -> Result<Self, RunError> {
+        let Judged { config, services, clock, metrics } = judged;
         let (publisher, reader) = publish::channel(wiring.name.clone(), wiring.boot.clone());
         let common = Common {
             config,
             wiring,
             clock,
             inbox: Arc::default(),
-            metrics: Metrics::default(),
+            metrics,
             reader,
             stop: CancellationToken::new(),
         };

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 use watchdog_core::names::Boot;
 use watchdog_core::tick::Tick;
 use watchdog_core::watch::Event;
@@ -112,7 +112,10 @@ impl Supervisor {
             self.custody.send_replace(Custody::Running { pid: process.pid(), boot: None });
             match self.watch_over(&mut process, &mut budget, &shutdown).await {
                 Outcome::Ended => {}
-                Outcome::Convicted(conviction) => self.end(&mut process, &conviction).await,
+                Outcome::Convicted(conviction) => {
+                    let span = info_span!("collector_end", pid = process.pid());
+                    self.end(&mut process, &conviction).instrument(span).await;
+                }
                 Outcome::ShutDown => {
                     drain(&mut process).await;
                     self.custody.send_replace(Custody::Absent);
@@ -120,7 +123,8 @@ impl Supervisor {
                 }
             }
             self.custody.send_replace(Custody::Absent);
-            found = self.replace(&mut budget, &shutdown).await;
+            let span = info_span!("collector_restart");
+            found = self.replace(&mut budget, &shutdown).instrument(span).await;
         }
     }
 

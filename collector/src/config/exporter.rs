@@ -213,7 +213,7 @@ pub enum Compression {
 }
 
 impl ExporterConfig {
-    pub(super) fn mistakes(&self, max_request_bytes: usize) -> Vec<(&'static str, String)> {
+    pub(crate) fn mistakes(&self, max_request_bytes: usize) -> Vec<(&'static str, String)> {
         let mut mistakes = self.misplaced();
         match self.kind {
             ExporterKind::Otlp => {

@@ -32,16 +32,16 @@ pub(super) struct Answer {
 
 /// The backend took the request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// Records that it did not take.
-    pub(super) rejected: u64,
+    pub(crate) rejected: u64,
     /// What it said about them.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// The backend did not take the request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It may take it later, after so many milliseconds if it said so.
     Later { why: String, after: Option<u64> },
     /// Trying again cannot help.

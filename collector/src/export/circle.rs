@@ -7,8 +7,10 @@
 //! Invariant: no collector starts, and no configuration is taken, with an endpoint that is known
 //! to be one of the collector's own ports.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
+
+use http::Uri;
 
 use crate::config::{ExporterConfig, ExporterKind};
 
@@ -18,18 +20,7 @@ const LOOKUP_MAX: Duration = Duration::from_secs(2);
 /// Why an exporter of `configs` cannot be: it leads back to one of the ports `own`.
 pub(crate) async fn mistake(configs: &[ExporterConfig], own: &[SocketAddr]) -> Option<String> {
     for config in configs.iter().filter(|config| config.kind == ExporterKind::Otlp) {
-        let Ok(base) = config.base() else { continue };
-        let tls = base.scheme_str() == Some("https");
-        let port = base.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        if !own.iter().any(|own| own.port() == port) {
-            continue;
-        }
-        let host = base.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let looked_up = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, port)));
-        let Ok(Ok(addresses)) = looked_up.await else { continue };
-        let leads_back =
-            |to: SocketAddr| own.iter().any(|own| own.port() == port && is_same(own.ip(), to.ip()));
-        if addresses.into_iter().any(leads_back) {
+        if leads_to(&config.endpoint, own).await {
             return Some(format!(
                 "`{}` is this collector itself: what it took it would send to itself, for ever. \
                  Name a backend, or, if OTEL_EXPORTER_OTLP_ENDPOINT is meant for services on \
@@ -39,6 +30,42 @@ pub(crate) async fn mistake(configs: &[ExporterConfig], own: &[SocketAddr]) -> O
         }
     }
     None
+}
+
+/// Whether `endpoint` is one of the ports `own`.
+pub(crate) async fn leads_to(endpoint: &str, own: &[SocketAddr]) -> bool {
+    let Some((host, port)) = target(endpoint) else { return false };
+    if !own.iter().any(|own| own.port() == port) {
+        return false;
+    }
+    let looked_up = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, port)));
+    let Ok(Ok(addresses)) = looked_up.await else { return false };
+    addresses.into_iter().any(|to| is_one_of(own, to))
+}
+
+/// The same as far as the text says it: a host that must be looked up leads elsewhere.
+pub(crate) fn is_said_to_lead_to(endpoint: &str, own: &[SocketAddr]) -> bool {
+    let Some((host, port)) = target(endpoint) else { return false };
+    let ips: Vec<IpAddr> = match host.parse() {
+        Ok(ip) => vec![ip],
+        Err(_) if host == "localhost" => {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        Err(_) => Vec::new(),
+    };
+    ips.into_iter().any(|ip| is_one_of(own, SocketAddr::new(ip, port)))
+}
+
+/// The host and the port of a URL.
+fn target(endpoint: &str) -> Option<(String, u16)> {
+    let base = endpoint.parse::<Uri>().ok()?;
+    let port = if base.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = base.host()?.trim_matches(['[', ']']).to_owned();
+    Some((host, base.port_u16().unwrap_or(port)))
+}
+
+fn is_one_of(own: &[SocketAddr], to: SocketAddr) -> bool {
+    own.iter().any(|own| own.port() == to.port() && is_same(own.ip(), to.ip()))
 }
 
 /// Whether what listens at `own` is reached by `to`.

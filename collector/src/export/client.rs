@@ -42,7 +42,7 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// A backend that can be asked; clones share its connections.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     http: legacy::Client<Connector, Chunks>,
     /// In the order of [`Kind::ALL`].
     uris: [Uri; Kind::ALL.len()],
@@ -52,7 +52,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &ExporterConfig) -> Result<Self, String> {
+    pub(crate) fn new(config: &ExporterConfig) -> Result<Self, String> {
         let timeout = Duration::from_millis(config.timeout_ms);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -86,7 +86,7 @@ impl Client {
     }
 
     /// The form in which this backend wants what came as `came`.
-    pub(super) const fn form(&self, came: Form) -> Form {
+    pub(crate) const fn form(&self, came: Form) -> Form {
         match self.compression {
             Compression::None => Form::Plain,
             Compression::Gzip => Form::Gzip,
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// Sends `body` once.
-    pub(super) async fn attempt(&self, kind: Kind, body: Sealed) -> Result<Outcome, Failure> {
+    pub(crate) async fn attempt(&self, kind: Kind, body: Sealed) -> Result<Outcome, Failure> {
         let mut request = self.request(kind, body);
         for (name, value) in self.headers.now().await.iter() {
             request.headers_mut().insert(name.clone(), value.clone());

@@ -22,9 +22,9 @@ const QUICK_BYTES: usize = 64 * 1_024;
 
 /// What is sent, and how it is compressed.
 #[derive(Debug, Clone)]
-pub(super) struct Sealed {
-    pub(super) form: Form,
-    pub(super) bytes: Bytes,
+pub(crate) struct Sealed {
+    pub(crate) form: Form,
+    pub(crate) bytes: Bytes,
 }
 
 /// A place that takes requests.

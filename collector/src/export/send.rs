@@ -9,7 +9,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug, debug_span, info, warn};
 use watchdog_core::tick::Tick;
 
 use super::attempt::{Failure, Outcome};
@@ -210,11 +211,15 @@ impl Sender {
         self.metrics.breaker.is(target.breaker.doing());
         let timeout = Duration::from_millis(target.config.timeout_ms);
         let began = driver::now();
-        let attempt = target.destination.attempt(kind, body.clone());
+        let span = attempt_span(target, turn, kind, body);
+        let attempt = target.destination.attempt(kind, body.clone()).instrument(span.clone());
         let outcome = match tokio::time::timeout(timeout, attempt).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Later { why: "no answer in time".to_owned(), after: None }),
         };
+        if let Err(Failure::Later { why, .. } | Failure::Never { why }) = &outcome {
+            span.record("otel.status_code", "ERROR").record("otel.status_description", why);
+        }
         let now = driver::now();
         let exporter = &target.exporter;
         match &outcome {
@@ -244,6 +249,21 @@ impl Sender {
         self.metrics.breaker.is(target.breaker.doing());
         outcome
     }
+}
+
+/// The span of one attempt. There may be one for each request, so it is at DEBUG, of which whoever
+/// listens takes a few; nobody does by default, and then it costs a comparison.
+fn attempt_span(target: &Target, turn: Turn, kind: Kind, body: &Sealed) -> Span {
+    debug_span!(
+        "export_attempt",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        exporter = target.exporter,
+        signal = kind.as_str(),
+        bytes = body.bytes.len(),
+        is_probe = turn == Turn::Probe,
+    )
 }
 
 /// Says to all shares how it ended.

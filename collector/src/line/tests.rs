@@ -24,7 +24,7 @@ fn tally() -> Arc<Tally> {
 
 fn seats(count: usize) -> Vec<Seat> {
     let doors = ["grpc", "http", "admin", "unix"].map(|door| (door, Arc::default()));
-    let metrics = Metrics::new(doors);
+    let metrics = Metrics::new(doors, Vec::new());
     let config = |i| ExporterConfig::new(format!("http://127.0.0.1:{}", 9_000 + i), Protocol::Http);
     (0..count).map(|i| seat(&config(i), metrics.exporter(&config(i)))).collect()
 }
