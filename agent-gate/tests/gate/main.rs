@@ -17,4 +17,5 @@ mod server;
 mod stand;
 mod store;
 mod stores;
+mod turns;
 mod watchdog;
