@@ -19,6 +19,7 @@ mod http;
 mod lateness;
 
 mod faults;
+mod hung;
 mod report;
 mod scene;
 mod service;

@@ -95,6 +95,8 @@ pub struct Scene {
     pub tally: Wire,
     pub services: Vec<Service>,
     pub watchdog: Role,
+    /// Only where the watchdog owns the collector: a kill waits for the gate to be told.
+    _gate: Option<Role>,
     pub backend: Option<Role>,
     /// `None` if it is the watchdog's child, or dead.
     pub collector: Option<Role>,
@@ -127,6 +129,11 @@ impl Scene {
             through(&watched, &tally);
             collector
         });
+        let gate = (owner == Owner::Watchdog).then(|| {
+            let gate = Role::start("gate", &watched, &[]);
+            gate.wait_run();
+            gate
+        });
         let more: &[&str] = if owner == Owner::Watchdog { &["--supervise"] } else { &[] };
         let watchdog = Role::start("watchdog", &watched, more);
         watchdog.wait_run();
@@ -137,6 +144,7 @@ impl Scene {
             tally,
             services: Vec::new(),
             watchdog,
+            _gate: gate,
             backend: Some(backend),
             collector,
             watched,
@@ -189,6 +197,14 @@ impl Scene {
         u32::try_from(run_file(&self.watched, "collector")?["pid"].as_u64()?).ok()
     }
 
+    /// How many probes have come back right.
+    pub fn probes_returned(&self) -> Option<u64> {
+        let at = address(&self.watched, "watchdog", "listen")?;
+        let answer = http::send(at, "GET", "/metrics", &[], b"", ANSWER)?;
+        let name = "holdpoint_watchdog_probes_total{outcome=\"returned\"} ";
+        answer.body.lines().find_map(|line| line.strip_prefix(name))?.parse().ok()
+    }
+
     pub fn verdict(&self, service: usize) -> Option<Value> {
         let at = address(&self.watched, "watchdog", "listen")?;
         let path = format!("/v1/verdicts/shop-{service}");
@@ -218,6 +234,7 @@ const COLLECTOR: &str = "[collector]\ngrpc_listen = \"127.0.0.1:0\"\n\
 fn configure(dir: &Path, export: SocketAddr, services: usize, more: &str) {
     let mut text = format!(
         "{COLLECTOR}{more}\n[[collector.exporter]]\nendpoint = \"http://{export}\"\n\
+         [gate]\nlisten = \"127.0.0.1:0\"\n\
          [watchdog]\nlisten = \"127.0.0.1:0\"\nbeat_interval_ms = 100\n\
          [watchdog.judge]\nlearn_ms = 1500\n"
     );
@@ -263,7 +280,8 @@ fn log(dir: &Path) -> String {
     fs::read_to_string(dir.join("log")).unwrap_or_default()
 }
 
-fn send(pid: u32, signal: Signal) {
+/// Sends a signal to a process of a stage.
+pub fn send(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(pid, signal).ok();
 }
