@@ -59,6 +59,8 @@ async fn serve(
 fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, RoleError> {
     let place = &start.place;
     let (keys, memory) = (place.clone(), place.clone());
+    // In the place of our own collector stands the foreign one, which has its own restart.
+    let ours = args.supervise && start.loaded.config.watchdog.foreign.is_none();
     Ok(Wiring {
         name: args.name.name.clone(),
         boot,
@@ -70,7 +72,7 @@ fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, Role
         recalled: place.recall_services()?,
         keep: Arc::new(move |services| memory.keep_services(services).map_err(|e| e.to_string())),
         service_manager: service_manager(&start.loaded.config.watchdog),
-        supervise: args.supervise.then(|| supervise(start)).transpose()?,
+        supervise: ours.then(|| supervise(start)).transpose()?,
     })
 }
 

@@ -18,7 +18,7 @@ use crate::driver::{Clock, SystemClock};
 use crate::kick::Kicks;
 use crate::listen::{Ears, notify};
 use crate::metrics::{Metrics, MetricsPage};
-use crate::run::{Judged, RunError, Running};
+use crate::run::{Judged, Open, RunError, Running};
 use crate::wiring::Wiring;
 
 /// How often a free port is looked for whose UDP twin is free too.
@@ -31,6 +31,8 @@ const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 pub enum StartError {
     #[error("start watchdog: listen on {address} ({transport}): {cause}; {hint}")]
     Listen { address: SocketAddr, transport: &'static str, cause: io::Error, hint: &'static str },
+    #[error("start watchdog: foreign.far_tap {address}: {cause}; give it a port that is free")]
+    FarTap { address: SocketAddr, cause: io::Error },
     #[error("start watchdog: notify_socket {}: {cause}", path.display())]
     Notify { path: PathBuf, cause: io::Error },
     #[error("start watchdog: watchdog_device {}: {cause}", path.display())]
@@ -44,6 +46,7 @@ pub struct Bound {
     services: Vec<ServiceConfig>,
     ears: Ears,
     kicks: Kicks,
+    far_tap: Option<TcpListener>,
     address: SocketAddr,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -59,13 +62,15 @@ pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound,
         notify::bind(path).map_err(|cause| StartError::Notify { path: path.clone(), cause })
     });
     let ears = Ears { tcp, udp, notify: notify.transpose()? };
+    let far_tap = config.foreign.as_ref().and_then(|foreign| foreign.far_tap);
+    let far_tap = far_tap.map(bind_far_tap).transpose()?;
     let device = config.watchdog_device.as_deref();
     let kicks = Kicks::open(device).map_err(|cause| StartError::Device {
         path: device.unwrap_or(Path::new("")).to_owned(),
         cause,
     })?;
     let (clock, metrics) = (Arc::new(SystemClock), Metrics::default());
-    Ok(Bound { config, services, ears, kicks, address, clock, metrics })
+    Ok(Bound { config, services, ears, kicks, far_tap, address, clock, metrics })
 }
 
 impl Bound {
@@ -88,6 +93,12 @@ impl Bound {
         MetricsPage::of(&self.metrics)
     }
 
+    /// Where the exporter of a foreign collector is to bring what it carries.
+    #[must_use]
+    pub fn far_tap(&self) -> Option<SocketAddr> {
+        self.far_tap.as_ref()?.local_addr().ok()
+    }
+
     /// Runs until `shutdown`, then ends the collector if it is ours.
     ///
     /// If the future is dropped instead, the watchdog stops and the collector runs on.
@@ -95,13 +106,14 @@ impl Bound {
     /// # Errors
     /// [`RunError`] if a thread could not start or ended early.
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { config, services, ears, mut kicks, address, clock, metrics } = self;
+        let Self { config, services, ears, mut kicks, far_tap, address, clock, metrics } = self;
         if let Some(path) = &wiring.service_manager {
             kicks.tell_manager(path);
         }
         tracing::info!(name = %wiring.name, %address, "watchdog runs");
         let judged = Judged { config, services, clock, metrics };
-        Running::start(judged, ears, kicks, wiring)?.until(shutdown).await
+        let open = Open { ears, kicks, far_tap };
+        Running::start(judged, open, wiring)?.until(shutdown).await
     }
 }
 
@@ -123,6 +135,11 @@ fn bind_twins(listen: SocketAddr) -> Result<(TcpListener, UdpSocket, SocketAddr)
             Err(e) => return Err(refused(address, "udp", e)),
         }
     }
+}
+
+fn bind_far_tap(listen: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(listen).and_then(|tcp| tcp.set_nonblocking(true).map(|()| tcp));
+    bound.map_err(|cause| StartError::FarTap { address: listen, cause })
 }
 
 fn refused(address: SocketAddr, transport: &'static str, cause: io::Error) -> StartError {

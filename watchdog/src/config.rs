@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::foreign::{Container, Restart};
 use serde::{Deserialize, Serialize};
 use watchdog_core::liveness::LivenessContract;
 use watchdog_core::names::{Environment, Service};
@@ -49,9 +50,43 @@ pub struct Config {
     /// hangs restarts the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watchdog_device: Option<PathBuf>,
+    /// A collector that is not Holdpoint's, in the place of ours; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
     /// The thresholds of the judge. Its `beat_interval_ms` is taken from the key of the same name
     /// above.
     pub judge: WatchConfig,
+}
+
+/// A collector that is not Holdpoint's, watched by probes and restarted through who runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Foreign {
+    /// Where it takes OTLP over HTTP, as `host:port`; probes go in here.
+    pub front_door: String,
+    /// Where the watchdog takes OTLP over HTTP from its exporter and looks for probes. `None`: the
+    /// collector of this data directory stands behind it and tells of them in its tally.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far_tap: Option<SocketAddr>,
+    /// How it is restarted when it hangs; `None`: a person does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
+}
+
+impl Foreign {
+    fn mistake(&self) -> Option<(&'static str, String)> {
+        let port = self.front_door.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none() || self.front_door.contains('/') {
+            let text = format!("is `{}`; it must be host:port, without a scheme", self.front_door);
+            return Some(("foreign.front_door", text));
+        }
+        let empty = match self.restart.as_ref()? {
+            Restart::Child(argv) | Restart::Command(argv) => argv.is_empty(),
+            Restart::Systemd(unit) => unit.is_empty(),
+            Restart::Docker(Container { container, .. }) => container.is_empty(),
+        };
+        empty.then(|| ("foreign.restart", "names nothing that could be restarted".to_owned()))
+    }
 }
 
 impl Default for Config {
@@ -70,6 +105,7 @@ impl Default for Config {
             dead_man_url: None,
             dead_man_interval_ms: 60_000,
             watchdog_device: None,
+            foreign: None,
             judge: WatchConfig::default(),
         }
     }
@@ -100,6 +136,7 @@ impl Config {
             let text = "must begin with http://; for https put a relay on this machine before it";
             found.push(("dead_man_url", text.to_owned()));
         }
+        found.extend(self.foreign.as_ref().and_then(Foreign::mistake));
         // A lease that ends before it can be renewed twice lapses on one lost attestation.
         if self.attest_ttl_ms < self.attest_interval_ms.saturating_mul(2) {
             let text = format!(
@@ -115,8 +152,14 @@ impl Config {
 impl Config {
     /// The thresholds with the keys of this table copied in.
     pub(crate) fn watch(&self) -> WatchConfig {
+        // A foreign collector beats with each answer to a probe.
+        let collector_interval_ms = match &self.foreign {
+            Some(_) => self.probe_interval_ms,
+            None => self.judge.collector_interval_ms,
+        };
         WatchConfig {
             beat_interval_ms: self.beat_interval_ms,
+            collector_interval_ms,
             probe_signals: self.probe_signals.iter().copied().collect(),
             ..self.judge.clone()
         }

@@ -22,22 +22,27 @@ use watchdog_core::tick::Tick;
 use watchdog_core::watch::Event;
 
 use crate::driver::Clock;
+use crate::foreign::Pulse;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, ProbeOutcome};
 use crate::streak::{Streak, Turn};
 use crate::supervise::Custody;
-use crate::wiring::FindCollector;
 
 mod answer;
 mod encode;
 
 pub use answer::ProbeKey;
 use answer::{Answer, Question};
+#[cfg(test)]
+pub use {answer::Question as Asked, encode::request};
 
 /// How many probes may be on their way into the collector at once.
 const IN_FLIGHT_MAX: usize = 12;
 /// How many probes are remembered for the round trip; verification needs no memory.
 const REMEMBERED: usize = 256;
+
+/// Finds the front door, as `host:port`.
+pub type FindFrontDoor = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What sender and verifier share: key, run, and when the last probes left.
 pub struct Ledger {
@@ -97,7 +102,9 @@ impl Ledger {
 /// Sends probes.
 pub struct Prober {
     pub ledger: Arc<Ledger>,
-    pub find: FindCollector,
+    pub find: FindFrontDoor,
+    /// Whom the answers of a front door that is not ours are told.
+    pub pulse: Option<Pulse>,
     pub inbox: Arc<Inbox>,
     pub custody: watch::Receiver<Custody>,
     pub signals: BTreeSet<Signal>,
@@ -165,7 +172,7 @@ impl Prober {
         in_flight: &mut JoinSet<Result<(), String>>,
         streak: &mut Streak,
     ) {
-        let Some(place) = (self.find)() else {
+        let Some(front_door) = (self.find)() else {
             self.note(Err("no collector is known".into()), streak);
             return;
         };
@@ -173,11 +180,15 @@ impl Prober {
         let asked = Question { run, way: Way::Path, signal, seq };
         let body = encode::request(key, asked, clock.wall_ns());
         let request = client
-            .post(format!("http://{}/v1/{}", place.http, signal.as_str()))
+            .post(format!("http://{front_door}/v1/{}", signal.as_str()))
             .header(CONTENT_TYPE, "application/x-protobuf")
             .body(body);
+        let pulse = self.pulse.clone();
         in_flight.spawn(async move {
             let answer = request.send().await.map_err(|e| crate::client::chain(&e))?;
+            if let Some(pulse) = pulse {
+                pulse.answered();
+            }
             let status = answer.status();
             // The body is read, so that the connection can be used again.
             drop(answer.bytes().await.map_err(|e| crate::client::chain(&e))?);

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::attest::Attester;
 use crate::config::{Config, ServiceConfig};
 use crate::dead_man::DeadMan;
 use crate::driver::{self, Clock};
+use crate::far_tap::FarTap;
+use crate::foreign::{Adapter, Pulse, Restart, Steward};
 use crate::inbox::Inbox;
 use crate::kick::Kicks;
 use crate::listen::http::Shared;
@@ -33,8 +36,10 @@ use crate::listen::reception::{Parts, Reception};
 use crate::listen::{self, Ears};
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::probes::{Ledger, Prober};
+use crate::probes::{FindFrontDoor, Ledger, Prober};
 use crate::publish::{self, Publisher, Reader};
+use crate::streak::Streak;
+use crate::supervise::budget::Budget;
 use crate::supervise::{Conviction, Custody, Supervisor};
 use crate::tally::Intake;
 use crate::turns::{Surroundings, Turns};
@@ -72,6 +77,15 @@ pub struct Judged {
     pub services: Vec<ServiceConfig>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
+}
+
+/// What was opened before the run.
+#[derive(Debug)]
+pub struct Open {
+    pub ears: Ears,
+    pub kicks: Kicks,
+    /// Where the exporter of a foreign collector brings what it carries.
+    pub far_tap: Option<TcpListener>,
 }
 
 /// Ends the threads and tasks, told or dropped.
@@ -116,13 +130,9 @@ struct Channels {
 
 impl Running {
     /// Starts threads and tasks.
-    pub fn start(
-        judged: Judged,
-        ears: Ears,
-        kicks: Kicks,
-        wiring: Wiring,
-    ) -> Result<Self, RunError> {
+    pub fn start(judged: Judged, open: Open, wiring: Wiring) -> Result<Self, RunError> {
         let Judged { config, services, clock, metrics } = judged;
+        let Open { ears, kicks, far_tap } = open;
         let (publisher, reader) = publish::channel(wiring.name.clone(), wiring.boot.clone());
         let common = Common {
             config,
@@ -134,7 +144,7 @@ impl Running {
             stop: CancellationToken::new(),
         };
         common.metrics.watch(common.reader.clone());
-        let ours = common.wiring.supervise.is_some();
+        let ours = common.heals();
         let (order, orders) = mpsc::channel(1);
         let (attest, attested) = watch::channel(0);
         let (prove, probes) = watch::channel(false);
@@ -147,7 +157,7 @@ impl Running {
         let outlets = Outlets { publisher, kicks, orders: order, probes: prove, memory };
         let verdicts = common.judge(&services, outlets, held.clone())?;
         let mut tasks = JoinSet::new();
-        common.spawn_senders(&mut tasks, attest, held);
+        common.spawn_senders(&mut tasks, attest, held, far_tap);
         common.spawn_dead_man(&mut tasks, probes.clone());
         let keep = Arc::clone(&common.wiring.keep);
         tasks.spawn(memory::run(keep, remembered, common.stop.clone()));
@@ -207,7 +217,9 @@ impl Common {
             reader: self.reader.clone(),
             unsigned_loopback: self.config.unsigned_loopback,
             strict: strict.map(|s| s.name.clone()).collect(),
-            known: known.into_iter().chain([collector]).collect(),
+            known: known.into_iter().chain([collector.clone()]).collect(),
+            // A collector of ours behind a foreign one is not the one that is judged.
+            untold: self.config.foreign.is_some().then_some(collector),
             bounds: Bounds { services: judge.services_max, instances: judge.instances_max },
             boot: self.wiring.boot.clone(),
         }));
@@ -256,6 +268,7 @@ impl Common {
         tasks: &mut JoinSet<()>,
         attested: watch::Sender<u64>,
         custody: watch::Receiver<Custody>,
+        far_tap: Option<TcpListener>,
     ) {
         let run = self.wiring.boot.to_string();
         let clock = Arc::clone(&self.clock);
@@ -266,11 +279,13 @@ impl Common {
             ledger: Arc::clone(&ledger),
             metrics: self.metrics.clone(),
             custody: custody.clone(),
-            announce: self.wiring.supervise.is_none(),
+            announce: !self.heals() && self.config.foreign.is_none(),
         };
+        let pulse = Pulse::new(Arc::clone(&self.inbox), custody.clone());
         let prober = Prober {
-            ledger,
-            find: Arc::clone(&self.wiring.collector),
+            ledger: Arc::clone(&ledger),
+            find: self.front_door(),
+            pulse: self.config.foreign.is_some().then(|| pulse.clone()),
             inbox: Arc::clone(&self.inbox),
             custody,
             signals: self.config.probe_signals.clone(),
@@ -285,9 +300,39 @@ impl Common {
             metrics: self.metrics.clone(),
             attested,
         };
-        tasks.spawn(intake.run(self.stop.clone()));
+        match far_tap {
+            Some(listener) => {
+                let tap = FarTap { ledger, inbox: Arc::clone(&self.inbox) };
+                tasks.spawn(tap.run(listener, self.stop.clone()));
+            }
+            None => {
+                tasks.spawn(intake.run(self.stop.clone()));
+            }
+        }
         tasks.spawn(prober.run(self.stop.clone()));
         tasks.spawn(attester.run(self.stop.clone()));
+    }
+
+    /// Whether this watchdog restarts the collector.
+    fn heals(&self) -> bool {
+        match &self.config.foreign {
+            Some(foreign) => foreign.restart.is_some(),
+            None => self.wiring.supervise.is_some(),
+        }
+    }
+
+    /// Where probes go in.
+    fn front_door(&self) -> FindFrontDoor {
+        match &self.config.foreign {
+            Some(foreign) => {
+                let front_door = foreign.front_door.clone();
+                Arc::new(move || Some(front_door.clone()))
+            }
+            None => {
+                let find = Arc::clone(&self.wiring.collector);
+                Arc::new(move || find().map(|place| place.http.to_string()))
+            }
+        }
     }
 
     fn spawn_dead_man(&self, tasks: &mut JoinSet<()>, proven: watch::Receiver<bool>) {
@@ -307,6 +352,13 @@ impl Common {
 
     fn supervise(&self, channels: Channels, drain: &CancellationToken) -> JoinSet<()> {
         let mut supervisor = JoinSet::new();
+        if let Some(foreign) = &self.config.foreign {
+            if let Some(restart) = &foreign.restart {
+                let steward = self.steward(restart, channels);
+                supervisor.spawn(steward.run(drain.clone()));
+            }
+            return supervisor;
+        }
         let Some(command) = self.wiring.supervise.clone() else { return supervisor };
         let Channels { orders, attested, probes, custody } = channels;
         let parts = Supervisor {
@@ -323,5 +375,22 @@ impl Common {
         };
         supervisor.spawn(parts.run(drain.clone()));
         supervisor
+    }
+
+    fn steward(&self, restart: &Restart, channels: Channels) -> Steward {
+        let Channels { orders, attested, probes, custody } = channels;
+        Steward {
+            adapter: Adapter::new(restart),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            inbox: Arc::clone(&self.inbox),
+            capture_dir: self.config.capture_dir.clone(),
+            orders,
+            attested,
+            probes,
+            custody,
+            budget: Budget::default(),
+            looks: Streak::default(),
+        }
     }
 }

@@ -26,8 +26,8 @@ use crate::inbox::Inbox;
 use crate::metrics::{Metrics, StartCause};
 use crate::wiring::{FindCollector, Supervise};
 
-mod budget;
-mod capture;
+pub mod budget;
+pub mod capture;
 pub mod process;
 
 use budget::{Budget, Next};
@@ -66,6 +66,8 @@ pub enum Custody {
     Absent,
     /// It runs; `boot` is known once it has said where it listens.
     Running { pid: u32, boot: Option<Boot> },
+    /// It is not ours, and restarted through whoever runs it.
+    Elsewhere { adapter: &'static str, boot: Boot },
     /// It is being ended for a conviction.
     Ending { pid: u32 },
     /// It died too often. A person must look.
@@ -76,7 +78,7 @@ impl Custody {
     /// Whether it runs and has said where it listens.
     #[must_use]
     pub const fn is_known(&self) -> bool {
-        matches!(self, Self::Running { boot: Some(_), .. })
+        matches!(self, Self::Running { boot: Some(_), .. } | Self::Elsewhere { .. })
     }
 }
 

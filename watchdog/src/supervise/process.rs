@@ -69,6 +69,11 @@ impl Process {
         self.child.as_mut().map(Child::wait).transpose()
     }
 
+    /// Whether a child has ended; it is reaped then.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Sends a signal. A process that is gone already is no error.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(self.pidfd.get_ref(), signal) {

@@ -6,8 +6,10 @@
 mod attestations;
 mod beats;
 mod clients;
+mod docker;
 mod fakes;
 mod flood;
+mod foreign;
 mod lateness;
 mod notify;
 mod stage;

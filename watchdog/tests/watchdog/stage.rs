@@ -20,6 +20,7 @@ pub const BEAT_KEY: &[u8] = b"the key of a test";
 
 pub struct Stage {
     pub address: SocketAddr,
+    pub far_tap: Option<SocketAddr>,
     pub client: reqwest::Client,
     pub shutdown: CancellationToken,
     pub running: JoinHandle<Result<(), RunError>>,
@@ -59,10 +60,10 @@ pub fn wiring() -> Wiring {
 impl Stage {
     pub async fn start(config: Config, services: Vec<ServiceConfig>, wiring: Wiring) -> Self {
         let bound = watchdog::bind(config, services).await.expect("free ports");
-        let address = bound.address();
+        let (address, far_tap) = (bound.address(), bound.far_tap());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(bound.run(wiring, shutdown.clone()));
-        let stage = Self { address, client: reqwest::Client::new(), shutdown, running };
+        let stage = Self { address, far_tap, client: reqwest::Client::new(), shutdown, running };
         stage.until("the verdict loop turns", async |s| s.status("/readyz").await == 200).await;
         stage
     }
