@@ -12,6 +12,7 @@ mod flood;
 mod foreign;
 mod lateness;
 mod notify;
+mod otelcol;
 mod stage;
 mod stops;
 mod supervision;
