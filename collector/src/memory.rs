@@ -4,6 +4,10 @@
 //! is taken from one budget first. Who finds the budget spent is refused and told to come back;
 //! nobody waits with bytes in hand, so there is no deadlock and no growth.
 //!
+//! Whose a request is shows only when it is read, so no service can have a share of its own here.
+//! But a quarter is kept for small requests: who fills the rest with big ones, or with slow ones,
+//! does not blind the services that send little.
+//!
 //! Invariant: the capacities of all [`Buffer`]s together never exceed the budget.
 
 use std::sync::Arc;
@@ -13,27 +17,55 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusal::Refusal;
 
+/// A request that has more bytes than this is big.
+const SMALL_BYTES: usize = 64 * 1_024;
+
 /// The collector's budget of bytes for requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
     bytes: usize,
+    /// What big requests leave to small ones.
+    reserve: usize,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         let bytes = bytes.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(bytes)), bytes }
+        Self { free: Arc::new(Semaphore::new(bytes)), bytes, reserve: 0 }
     }
 
-    /// Bytes in all.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+    /// A quarter is for small requests, as far as one of `max` bytes can still be inflated to as
+    /// many when nothing else is there.
+    pub(crate) fn reserving(bytes: usize, max: usize) -> Self {
+        let budget = Self::new(bytes);
+        let reserve = (budget.bytes / 4).min(budget.bytes.saturating_sub(2 * max));
+        Self { reserve, ..budget }
+    }
+
+    /// Whether it has the bounds of `other`.
+    pub(crate) const fn is_as(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.reserve == other.reserve
     }
 
     /// Bytes that are held now.
     pub(crate) fn held_bytes(&self) -> usize {
         self.bytes - self.free.available_permits()
+    }
+
+    /// Takes `bytes` for something that is then of `size` bytes, or refuses at once.
+    fn take_for(&self, size: usize, bytes: usize) -> Result<Held, Refusal> {
+        // Two at a time may both find room and together leave less, by what they take at once.
+        let is_kept = size > SMALL_BYTES && bytes > 0;
+        if is_kept && self.free.available_permits() < self.reserve.saturating_add(bytes) {
+            return Err(Refusal::MemoryFull);
+        }
+        self.take(bytes)
+    }
+
+    /// Takes what a body of so many `bytes` needs, or refuses at once.
+    pub(crate) fn take_body(&self, bytes: usize) -> Result<Held, Refusal> {
+        self.take_for(bytes, bytes)
     }
 
     /// Takes `bytes`, or refuses at once.
@@ -62,7 +94,7 @@ impl Held {
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Refusal> {
         let held = self.bytes();
         if bytes > held {
-            self.permit.merge(self.budget.take(bytes - held)?.permit);
+            self.permit.merge(self.budget.take_for(bytes, bytes - held)?.permit);
         } else {
             drop(self.permit.split(held - bytes));
         }
@@ -172,6 +204,38 @@ mod tests {
         drop(held);
         assert_eq!(budget.held_bytes(), 0);
         assert!(budget.take(10).is_ok());
+    }
+
+    #[test]
+    fn big_requests_leave_a_quarter_to_small_ones() {
+        let (quarter, max) = (SMALL_BYTES * 16, SMALL_BYTES * 8);
+        let budget = Budget::reserving(4 * quarter, max);
+        let held = || Buffer::new(&budget, max).and_then(|mut big| big.reserve(max).map(|()| big));
+        let mut big = Vec::new();
+        let refusal = loop {
+            match held() {
+                Ok(one) => big.push(one),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!((refusal, budget.held_bytes()), (Refusal::MemoryFull, 3 * quarter));
+        assert_eq!(budget.take_body(max).expect_err("it is big"), Refusal::MemoryFull);
+        let small: Vec<_> = (0..16).map(|_| budget.take_body(SMALL_BYTES)).collect();
+        assert!(small.iter().all(Result::is_ok));
+        assert_eq!(budget.take_body(1).expect_err("spent"), Refusal::MemoryFull);
+        drop((small, big.pop()));
+        assert!(held().is_ok());
+    }
+
+    #[test]
+    fn the_largest_request_can_always_be_read_and_inflated_if_it_is_alone() {
+        let max = SMALL_BYTES * 8;
+        for bytes in [2 * max, 2 * max + 1, 3 * max, 8 * max] {
+            let budget = Budget::reserving(bytes, max);
+            let body = budget.take_body(max).expect("nothing else is there");
+            Buffer::new(&budget, max).expect("empty").reserve(max).expect("its content fits");
+            drop(body);
+        }
     }
 
     #[test]

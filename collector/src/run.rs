@@ -175,9 +175,10 @@ fn pipeline(
     }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let budget = before.map(|before| &before.budget);
-    let budget = budget.filter(|budget| budget.bytes() == config.memory_bytes);
+    let wanted = Budget::reserving(config.memory_bytes, config.max_request_bytes);
+    let budget = budget.filter(|budget| budget.is_as(&wanted));
     Pipeline {
-        budget: budget.cloned().unwrap_or_else(|| Budget::new(config.memory_bytes)),
+        budget: budget.cloned().unwrap_or(wanted),
         max_request_bytes: config.max_request_bytes,
         acknowledge: config.acknowledge,
         exporters,

@@ -44,7 +44,7 @@ pub(super) async fn read(
         if first.len() > max {
             return Err(Refusal::TooLarge { max });
         }
-        let held = budget.take(first.len())?;
+        let held = budget.take_body(first.len())?;
         return Ok((first, held));
     }
     let mut buffer = Buffer::new(budget, max)?;
