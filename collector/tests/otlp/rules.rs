@@ -54,8 +54,9 @@ async fn what_a_rule_drops_is_counted_and_what_it_adds_arrives() {
     let flow = &page.flow;
     assert_eq!((flow.received, flow.dropped, flow.dropped_by_rule), (2, 1, 1));
     assert_eq!(page.rows.len(), 2, "both services were heard");
-    let dropped = r#"holdpoint_collector_dropped_records_total{exporter="",signal="traces""#;
-    assert_eq!(rig.metric(dropped).await, Some(1.0));
+    let labels = r#"{exporter="",signal="traces",reason="rule"}"#;
+    let dropped = format!("holdpoint_collector_dropped_records_total{labels}");
+    assert_eq!(rig.metric(&dropped).await, Some(1.0));
     rig.stop().await;
     assert_eq!(backend.got().len(), 1, "an emptied request goes nowhere");
 }

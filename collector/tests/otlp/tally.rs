@@ -49,7 +49,7 @@ async fn a_probe_without_a_backend_is_echoed_at_the_end_of_the_pipeline() {
 async fn wrong_queries_and_paths_are_told_what_is_right() {
     let rig = start(on_free_ports()).await;
     for (path, status) in
-        [("/v1/tally?afer=1", 400), ("/v1/tally?after=x", 400), ("/v1/metrics", 404)]
+        [("/v1/tally?afer=1", 400), ("/v1/tally?after=x", 400), ("/v1/nothing", 404)]
     {
         let answer = rig.admin(path).await;
         assert_eq!(answer.status, status, "{path}");
