@@ -7,6 +7,7 @@
 //! | fresh | silent | work moves | `telemetry_lost` |
 //! | fresh | some signals or one instance silent | work moves | `lossy` |
 //! | fresh | fresh | counts fall short of the witness | `lossy` |
+//! | fresh | fresh | counts may fall short, or exceed the work | `unknown` |
 //! | fresh | fresh, and its records are old or dated in the future | | `unknown` |
 //! | fresh | silent or short | the collector refuses its records | `unknown` |
 //! | fresh | fresh | values stand still while work moves | `frozen` |
@@ -86,7 +87,12 @@ pub enum Telemetry {
 pub enum Counts {
     /// Beats carry no work counters, or there was too little work to compare.
     Unproven,
+    /// So much work was recorded that no loss that matters is left to chance.
     Agree,
+    /// More records than the work makes.
+    Excess,
+    /// Fewer records than the work asks for, not yet beyond the bound.
+    Doubtful,
     /// Fewer records than the work asks for, beyond the bound.
     Short,
 }
@@ -171,6 +177,8 @@ pub enum Why {
     LoopHung,
     TooFewInstances,
     CountsShort,
+    CountsDoubtful,
+    CountsExceed,
     SignalsSilent,
     InstanceBlind,
     ValuesStanding,
@@ -306,13 +314,16 @@ fn judge_with_beats(evidence: &Evidence) -> Opinion {
 /// It arrives in time: does it tell the truth?
 fn arriving(evidence: &Evidence, stage: Option<Stage>) -> Opinion {
     match (evidence.values, evidence.counts) {
-        (Values::Standing, Counts::Unproven | Counts::Agree | Counts::Short) => {
-            opinion(VerdictKind::Frozen, Some(Stage::Sdk), Why::ValuesStanding)
-        }
-        (Values::Moving, Counts::Short) if evidence.path == Path::Refusing => {
+        (
+            Values::Standing,
+            Counts::Unproven | Counts::Agree | Counts::Excess | Counts::Doubtful | Counts::Short,
+        ) => opinion(VerdictKind::Frozen, Some(Stage::Sdk), Why::ValuesStanding),
+        (Values::Moving, Counts::Short | Counts::Doubtful) if evidence.path == Path::Refusing => {
             unknown(stage, Why::CollectorRefuses)
         }
         (Values::Moving, Counts::Short) => lossy(evidence, Why::CountsShort),
+        (Values::Moving, Counts::Doubtful) => unknown(stage, Why::CountsDoubtful),
+        (Values::Moving, Counts::Excess) => unknown(None, Why::CountsExceed),
         (Values::Moving, Counts::Unproven | Counts::Agree) => match evidence.telemetry {
             Telemetry::Stale => unknown(stage, Why::RecordsOld),
             Telemetry::Skewed => unknown(None, Why::RecordsAhead),
@@ -413,6 +424,10 @@ impl Why {
             Self::LoopHung => "beats come but the progress token stands still: a hung loop",
             Self::TooFewInstances => "fewer instances beat than the contract asks for",
             Self::CountsShort => "telemetry counts fewer than the work that beats witness",
+            Self::CountsDoubtful => {
+                "telemetry counts fewer than the work that beats witness, though it may be chance"
+            }
+            Self::CountsExceed => "telemetry counts more than the work that beats witness",
             Self::SignalsSilent => "work moves and some expected signals are silent",
             Self::InstanceBlind => "work moves on an instance that sends no telemetry",
             Self::ValuesStanding => "work moves and metrics arrive with values that stand still",

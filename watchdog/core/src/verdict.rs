@@ -173,6 +173,12 @@ pub enum WitnessState {
     Agrees,
     /// Too little work to say.
     Thin,
+    /// Work is witnessed, and no trace ever came that it could be compared with.
+    Unpaired,
+    /// Fewer records than the work asks for, not yet beyond the bound.
+    Doubtful,
+    /// More records than the work makes.
+    Excess,
     /// Fewer records than the work asks for, beyond the bound.
     Short,
     /// The work counter stands still.

@@ -29,15 +29,18 @@ use crate::tally::{Signal, TallyPage};
 use crate::tick::Tick;
 use crate::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
 
+mod balance;
 mod collector;
 mod config;
 mod dating;
 mod debt;
 mod event;
 mod evidence;
+mod habit;
 mod instance;
 mod mass;
 mod memory;
+mod odds;
 mod pace;
 mod probes;
 mod promise;
@@ -208,7 +211,7 @@ impl Watch {
             self.collector_epoch += 1;
             self.is_tally_seamless = false;
             // Records that the one before had counted and not told went with it.
-            self.services.iter_mut().for_each(|service| service.share.reopen());
+            self.services.iter_mut().for_each(ServiceWatch::reopen_shares);
         }
         let context = PageContext {
             now,

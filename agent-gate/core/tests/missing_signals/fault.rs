@@ -80,6 +80,7 @@ faults! {
     LaterAndLater = "telemetry later and later, never silent",
     ClockAhead = "the service's clock jumps an hour ahead",
     ClockBehind = "the service's clock jumps an hour back",
+    Quartered = "a quarter of the records lost",
 }
 
 /// What becomes of one signal's exports.
@@ -90,6 +91,7 @@ pub enum Export {
     /// They arrive, with values that do not move.
     Standing,
     Halved,
+    Quartered,
     Late,
     Later,
     /// They are dated an hour wrong.
@@ -131,6 +133,7 @@ impl Fault {
             | Self::StaleLast
             | Self::FrozenCounters
             | Self::Halved
+            | Self::Quartered
             | Self::SignalLost
             | Self::SlowDrip
             | Self::LaterAndLater
@@ -164,6 +167,7 @@ impl Fault {
             | Self::CollectorStopped
             | Self::CollectorHangs => Export::Silent,
             Self::Halved => Export::Halved,
+            Self::Quartered => Export::Quartered,
             Self::SlowDrip => Export::Late,
             Self::LaterAndLater => Export::Later,
             Self::ClockAhead => Export::Ahead,
@@ -196,6 +200,7 @@ impl Fault {
             | Self::ZeroTraffic
             | Self::BackendDown
             | Self::Halved
+            | Self::Quartered
             | Self::SlowDrip
             | Self::LaterAndLater
             | Self::ClockAhead
@@ -257,6 +262,8 @@ impl Fault {
     pub const fn settles_ms(self) -> u64 {
         if matches!(self, Self::Halved) {
             25_000
+        } else if matches!(self, Self::Quartered) {
+            40_000
         } else if matches!(self, Self::LaterAndLater) {
             // A third of a second each second, until it is more than a late export.
             30_000

@@ -211,6 +211,7 @@ fn series(fault: Fault, fine: (Reading, Reading), since_ms: f64) -> (Reading, Re
         | Fault::CollectorHangs
         | Fault::CollectorDrops
         | Fault::Halved
+        | Fault::Quartered
         | Fault::ProbesForged
         | Fault::BeatsReplayed
         | Fault::BeatsLost

@@ -99,10 +99,6 @@ impl Plan {
 
     /// Why this trial is known to be waved through, if it is. Each is a gap to be closed.
     pub fn known_gap(&self) -> Option<&'static str> {
-        let fault = self.fault?;
-        if fault == Fault::Halved {
-            return Some("a loss of half is told from chance over windows of 20 s and more");
-        }
         None
     }
 

@@ -111,6 +111,14 @@ impl Process {
         Some(body)
     }
 
+    /// Of `all` records those that are kept: so many parts `of` so many.
+    const fn keep(&mut self, all: u64, parts: u64, of: u64) -> u64 {
+        self.sampled += all * parts;
+        let kept = self.sampled / of;
+        self.sampled %= of;
+        kept
+    }
+
     /// The export that is due, if one leaves.
     pub fn export(&mut self, now: u64, chance: &mut Chance) -> Option<Batch> {
         self.work(now, chance);
@@ -118,12 +126,8 @@ impl Process {
         let spans = match self.fault.map_or(Export::Fine, Fault::traces) {
             Export::Silent | Export::Standing => 0,
             Export::Fine | Export::Late | Export::Later | Export::Ahead | Export::Behind => all,
-            Export::Halved => {
-                self.sampled += all;
-                let kept = self.sampled / 2;
-                self.sampled %= 2;
-                kept
-            }
+            Export::Halved => self.keep(all, 1, 2),
+            Export::Quartered => self.keep(all, 3, 4),
             Export::Replayed => return self.last,
         };
         let (points, changed) = match self.fault.map_or(Export::Fine, Fault::metrics) {
@@ -131,6 +135,7 @@ impl Process {
             Export::Standing => (3, false),
             Export::Fine
             | Export::Halved
+            | Export::Quartered
             | Export::Late
             | Export::Later
             | Export::Ahead

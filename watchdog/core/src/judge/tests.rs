@@ -16,7 +16,7 @@ fn kind(evidence: Evidence) -> VerdictKind {
     judge(&evidence).kind
 }
 
-/// Every evidence there is: 3·7·12·3·2·5·9 of them.
+/// Every evidence there is: 3·7·12·5·2·5·9 of them.
 fn all() -> Vec<Evidence> {
     const OBSERVERS: [Observer; 3] = [Observer::Steady, Observer::Started, Observer::Blind];
     const BEATS: [Beats; 7] = [
@@ -44,6 +44,8 @@ fn all() -> Vec<Evidence> {
     ];
     const PROBES: [Probes; 5] =
         [Probes::Unknown, Probes::Returning, Probes::Late, Probes::Lost, Probes::Wrong];
+    const COUNTS: [Counts; 5] =
+        [Counts::Unproven, Counts::Agree, Counts::Excess, Counts::Doubtful, Counts::Short];
     const PATHS: [Path; 9] = [
         Path::Unproven,
         Path::Proven,
@@ -59,7 +61,7 @@ fn all() -> Vec<Evidence> {
     for observer in OBSERVERS {
         for beats in BEATS {
             for telemetry in TELEMETRY {
-                for counts in [Counts::Unproven, Counts::Agree, Counts::Short] {
+                for counts in COUNTS {
                     for values in [Values::Moving, Values::Standing] {
                         for probes in PROBES {
                             for path in PATHS {
@@ -117,6 +119,9 @@ fn some_signals_silent_while_work_moves_is_lossy() {
 #[test]
 fn counts_short_of_the_witness_are_lossy() {
     assert_eq!(kind(Evidence { counts: Counts::Short, ..FINE }), VerdictKind::Lossy);
+    for counts in [Counts::Doubtful, Counts::Excess] {
+        assert_eq!(kind(Evidence { counts, ..FINE }), VerdictKind::Unknown);
+    }
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub struct WatchConfig {
     pub record_ahead_ms: u64,
     /// Part of the learnt share that may be missing before the statistical bound is applied.
     pub loss_tolerance: f64,
+    /// Part of the learnt share that may be missing before it is doubted that all is there.
+    pub loss_doubt: f64,
     /// The witness is compared over windows of about this length.
     pub witness_window_ms: u64,
     /// A verdict loop that ran later than this was blind meanwhile.
@@ -102,6 +104,7 @@ impl Default for WatchConfig {
             record_late_ms: 5_000,
             record_ahead_ms: 2_000,
             loss_tolerance: 0.15,
+            loss_doubt: 0.05,
             witness_window_ms: 20_000,
             observer_gap_ms: 500,
             mass_window_ms: 5_000,

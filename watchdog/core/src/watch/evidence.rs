@@ -16,7 +16,7 @@ use crate::watch::dating::Dated;
 use crate::watch::instance::InstanceWatch;
 use crate::watch::probes::{Asked, Probing, worst};
 use crate::watch::service::{ServiceWatch, Sight};
-use crate::watch::share::Comparison;
+use crate::watch::share::{Comparison, is_bad, pool};
 use crate::watch::stream::{Moment, Reading, Stream, is_blind};
 
 /// What is true for all services at one moment.
@@ -69,7 +69,7 @@ impl ServiceWatch {
     /// Whether the collector refused records in the time that was compared.
     fn is_refused_in(&self, compared: &Comparison) -> bool {
         let (Some(refused), Some(since)) = (self.refused, compared.since) else { return false };
-        compared.counts == Counts::Short && refused >= since
+        matches!(compared.counts, Counts::Short | Counts::Doubtful) && refused >= since
     }
 
     /// Whether a signal that is silent was, or may have been, refused within its time.
@@ -248,9 +248,24 @@ impl ServiceWatch {
     }
 
     pub fn comparison(&self, world: &World<'_>) -> Option<Comparison> {
-        let counted = self.fresh(world).any(|instance| instance.requests().is_some());
-        let bounds = self.share_bounds(world.config);
-        counted.then(|| self.share.compare(self.totals, &bounds)).flatten()
+        let counted = || self.fresh(world).filter(|instance| instance.requests().is_some());
+        counted().next()?;
+        let whole = self.share.compared();
+        let each = || counted().filter_map(|instance| instance.share.compared());
+        let worst = each().chain(whole).filter(|one| is_bad(one.counts));
+        if let Some(worst) = worst.max_by_key(|one| one.counts) {
+            return Some(worst);
+        }
+        if self.is_unnamed {
+            return whole;
+        }
+        let mut together = pool(each())?;
+        if each().all(|one| one.counts == Counts::Agree) {
+            together.counts = Counts::Agree;
+        } else if each().any(|one| one.ready && one.counts == Counts::Unproven) {
+            together.counts = Counts::Unproven;
+        }
+        Some(together)
     }
 
     /// The signals whose way matters to it: those that it must send, or has sent.

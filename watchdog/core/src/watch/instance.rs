@@ -11,10 +11,11 @@ use crate::verdict::BeatState;
 use crate::watch::dating::Dating;
 use crate::watch::debt::Debt;
 use crate::watch::quality::Passage;
+use crate::watch::share::Share;
 use crate::watch::standing::Standing;
 
 /// Beats that are on their way for longer are rare: this is for one host or one cluster.
-const TRANSIT_MS: u64 = 50;
+pub(super) const TRANSIT_MS: u64 = 50;
 
 /// Work that one beat witnessed: `amount` requests in `(from, to]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub(super) struct InstanceWatch {
     pub standing: Standing,
     /// Whether its records are as new as their arrivals, by signal.
     pub dating: [Dating; 3],
+    /// Whether its own records are as many as its work asks for.
+    pub share: Share,
 }
 
 impl InstanceWatch {
@@ -98,6 +101,7 @@ impl InstanceWatch {
             arrivals: [None; 3],
             standing: Standing::NEW,
             dating: [Dating::NEW; 3],
+            share: Share::default(),
         }
     }
 
@@ -106,7 +110,10 @@ impl InstanceWatch {
         if beat.body.boot != self.boot {
             let arrivals = self.arrivals;
             let suspected = self.suspected.is_some();
-            *self = Self { arrivals, ..Self::new(beat, now) };
+            // What it recorded of its work is a habit of the service, whichever process runs.
+            let mut share = std::mem::take(&mut self.share);
+            share.reopen();
+            *self = Self { arrivals, share, ..Self::new(beat, now) };
             return Heard::NewBoot { suspected };
         }
         let Beat { body, authenticated, told } = beat;
@@ -155,7 +162,10 @@ impl InstanceWatch {
         let after = requests?;
         let before = self.requests.replace(after)?;
         // A counter that fell within one boot is a new base.
-        let amount = after.checked_sub(before)?;
+        let Some(amount) = after.checked_sub(before) else {
+            self.share.reopen();
+            return None;
+        };
         if amount > 0 {
             return Some(self.worked(from, to, amount));
         }

@@ -14,11 +14,13 @@ use crate::names::{Environment, Instance, Service};
 use crate::tally::{Signal, TallyRow};
 use crate::tick::Tick;
 use crate::verdict::{BeatState, VerdictKind};
-use crate::watch::instance::{Beat, Heard, InstanceWatch, Work};
+use crate::watch::balance::Totals;
+use crate::watch::habit::Learnt;
+use crate::watch::instance::{Beat, Heard, InstanceWatch, TRANSIT_MS, Work};
 use crate::watch::quality::Quality;
 use crate::watch::revisions::{Revisions, grow};
-use crate::watch::rows::{Growth, PageContext, Rows};
-use crate::watch::share::{Share, ShareBounds, Totals};
+use crate::watch::rows::{Growth, PageContext, RowGrowth, Rows};
+use crate::watch::share::{Share, ShareBounds};
 use crate::watch::stream::{Arrival, Lesson, Reading, Stream};
 use crate::watch::{ExpectedService, WatchConfig};
 
@@ -57,7 +59,10 @@ pub(super) struct ServiceWatch {
     pub rows: Rows,
     pub revisions: Revisions,
     pub share: Share,
-    pub totals: Totals,
+    /// Requests by beats, of all instances.
+    pub worked: u64,
+    /// Traces came that name no instance that beats.
+    pub is_unnamed: bool,
     /// When the collector last refused records of it for want of room.
     pub refused: Option<Tick>,
     /// When the work counter last grew.
@@ -107,7 +112,8 @@ impl ServiceWatch {
             rows: Rows::default(),
             revisions: Revisions::default(),
             share: Share::default(),
-            totals: Totals { work: 0, requests: 0, spans: 0, adjusted_milli: 0 },
+            worked: 0,
+            is_unnamed: false,
             refused: None,
             last_work: None,
             restarted: None,
@@ -126,6 +132,7 @@ impl ServiceWatch {
         let bounds = self.contract.bounds;
         let revision = beat.body.revision.clone();
         let requests = beat.body.requests;
+        let counted = requests.map(|requests| (beat.body.instance.clone(), requests));
         let blind_until = self.blind_until(s);
         let heard = match self.instances.get_mut(&beat.body.instance) {
             Some(instance) => instance.hear(beat, now, &bounds, blind_until),
@@ -158,9 +165,34 @@ impl ServiceWatch {
         if let (Some(revision), Some(witnessed)) = (revision, witnessed) {
             grow(&mut self.revisions.touch(&revision, now).witnessed, witnessed);
         }
-        let live = self.opinion.kind == VerdictKind::Live;
-        let bounds = self.share_bounds(c);
-        self.share.note(now, self.totals, live && self.is_pace_held(), &bounds);
+        if let Some((instance, requests)) = counted {
+            self.weigh(&instance, requests, now, c);
+        }
+    }
+
+    /// Compares the work that a beat told with the records, of the instance and of the service.
+    fn weigh(&mut self, instance: &Instance, requests: u64, now: Tick, c: &WatchConfig) {
+        let live = self.opinion.kind == VerdictKind::Live && self.is_pace_held();
+        let whole = self.share_bounds(c);
+        self.share.beat(now, self.worked, live, None, &whole);
+        let own = ShareBounds { lag_ms: c.slack_ms + TRANSIT_MS, lead_ms: TRANSIT_MS, ..whole };
+        let lent = self.lent();
+        if let Some(instance) = self.instances.get_mut(instance) {
+            instance.share.beat(now, requests, live, lent, &own);
+        }
+    }
+
+    /// The habit of the service, for an instance that has none yet; `None` if its instances differ.
+    fn lent(&self) -> Option<Learnt> {
+        let whole = self.share.learnt()?;
+        let mut own = self.instances.values().filter_map(|instance| instance.share.learnt());
+        own.all(|own| whole.agrees(&own)).then_some(whole)
+    }
+
+    /// What was lost while nobody could count is not counted as lost.
+    pub fn reopen_shares(&mut self) {
+        self.share.reopen();
+        self.instances.values_mut().for_each(|instance| instance.share.reopen());
     }
 
     /// A process came up. If it is the only one, what the one before owed went with it.
@@ -194,7 +226,7 @@ impl ServiceWatch {
     }
 
     fn work(&mut self, work: Work, now: Tick, blind_until: Tick) {
-        self.totals.work = self.totals.work.saturating_add(work.amount);
+        self.worked = self.worked.saturating_add(work.amount);
         self.last_work = Some(now);
         for stream in &mut self.streams {
             stream.work(work, blind_until);
@@ -215,17 +247,9 @@ impl ServiceWatch {
             let Some(grown) = grown else { continue };
             grow(&mut records, grown.records);
             grow(&mut self.streams[index].records, grown.records);
-            if grown.signal == Signal::Traces {
-                self.totals.spans = self.totals.spans.saturating_add(grown.records);
-            }
             self.arrive(index, grown, row, page, lesson, c);
         }
-        if let Some((requests, _)) = growth.red {
-            self.totals.requests = self.totals.requests.saturating_add(requests);
-            // A collector that does not look at sampling counts each span for itself.
-            let milli = growth.adjusted_milli.unwrap_or(requests.saturating_mul(1_000));
-            self.totals.adjusted_milli = self.totals.adjusted_milli.saturating_add(milli);
-        }
+        self.count_records(row, &growth);
         if growth.refused > 0 {
             self.refused = Some(page.now);
         }
@@ -238,6 +262,23 @@ impl ServiceWatch {
                 grow(&mut counts.requests, requests);
                 grow(&mut counts.errors, errors);
             }
+        }
+    }
+
+    /// Takes in what is compared with the work.
+    fn count_records(&mut self, row: &TallyRow, growth: &RowGrowth) {
+        let Some(traces) = growth.signals[0].filter(|traces| traces.records > 0) else { return };
+        let mut more = Totals { spans: traces.records, ..Totals::default() };
+        if let Some((requests, _)) = growth.red {
+            more.requests = requests;
+            // A collector that does not look at sampling counts each span for itself.
+            let milli = growth.adjusted_milli.unwrap_or(requests.saturating_mul(1_000));
+            more.adjusted_milli = milli;
+        }
+        self.share.arrive(traces.at, more);
+        match row.instance.as_ref().and_then(|name| self.instances.get_mut(name)) {
+            Some(instance) => instance.share.arrive(traces.at, more),
+            None => self.is_unnamed = true,
         }
     }
 
@@ -272,6 +313,9 @@ impl ServiceWatch {
             if stream.arrive(arrival, lesson, c.slack_ms) {
                 // What was lost in the silence was judged as silence; it is not counted again.
                 self.share.reopen();
+                if let Some(instance) = &mut instance {
+                    instance.share.reopen();
+                }
             }
         } else {
             return;
@@ -306,7 +350,7 @@ impl ServiceWatch {
             instance.standing.forgive();
         }
         self.streams.iter_mut().for_each(Stream::forgive);
-        self.share.reopen();
+        self.reopen_shares();
     }
 
     /// Learns from being live, within the first dwell.
@@ -336,13 +380,18 @@ impl ServiceWatch {
 
     pub fn share_bounds(&self, config: &WatchConfig) -> ShareBounds {
         let interval_ms = self.contract.bounds.interval_ms;
+        let due_ms = self.streams[0].period_ms(interval_ms) + config.slack_ms;
         ShareBounds {
             work_min: config.witness_min,
             tolerance: config.loss_tolerance,
+            doubt: config.loss_doubt,
             window_ms: config.witness_window_ms,
             learn_ms: config.learn_ms,
-            interval_ms,
-            due_ms: self.streams[0].period_ms(interval_ms) + config.slack_ms,
+            due_ms,
+            // Arrivals of one instance say nothing of what the others still owe, and their beats
+            // may be one interval behind.
+            lag_ms: due_ms,
+            lead_ms: interval_ms,
         }
     }
 }

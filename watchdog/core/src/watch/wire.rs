@@ -83,6 +83,8 @@ impl ServiceWatch {
             | Why::NoWitness
             | Why::RecordsOld
             | Why::RecordsAhead
+            | Why::CountsDoubtful
+            | Why::CountsExceed
             | Why::ProbesUnknown
             | Why::ProbesOverdue
             | Why::RuleDrops
@@ -155,10 +157,14 @@ impl ServiceWatch {
         let idle_ms = world.config.idle_after_ms;
         let still = self.last_work.is_none_or(|at| world.now.since_ms(at) > idle_ms);
         let Some(compared) = self.comparison(world) else {
-            let state = if still { WitnessState::Still } else { WitnessState::Thin };
+            let state = match self.streams[0].records {
+                None => WitnessState::Unpaired,
+                Some(_) if still => WitnessState::Still,
+                Some(_) => WitnessState::Thin,
+            };
             return Some(WitnessEvidence {
                 state,
-                requests: self.totals.work,
+                requests: self.worked,
                 records: None,
                 ratio: None,
                 interval: None,
@@ -166,6 +172,8 @@ impl ServiceWatch {
         };
         let state = match compared.counts {
             Counts::Short => WitnessState::Short,
+            Counts::Doubtful => WitnessState::Doubtful,
+            Counts::Excess => WitnessState::Excess,
             Counts::Agree | Counts::Unproven if still => WitnessState::Still,
             Counts::Agree => WitnessState::Agrees,
             Counts::Unproven => WitnessState::Thin,
