@@ -43,6 +43,8 @@ pub enum Finding {
     Improved,
     /// Fewer errors than could be chance, and fewer records for the same work.
     BetterThanPossible,
+    /// Fewer records of the same witnessed work than could be chance.
+    RecordsLost,
     NoDifference,
     /// Neither arm has requests to count; errors cannot be compared.
     Uncounted,
@@ -154,6 +156,9 @@ fn find(
     if significant == Some(Direction::Better) && lost_records(candidate, baseline) {
         return Finding::BetterThanPossible;
     }
+    if records_lost(candidate, baseline, terms.alpha) {
+        return Finding::RecordsLost;
+    }
     if candidate.records.is_none_or(|records| records < terms.records_min) {
         return Finding::Thin;
     }
@@ -164,6 +169,21 @@ fn find(
         Some(_) if significant == Some(Direction::Better) => Finding::Improved,
         Some(_) => Finding::NoDifference,
     }
+}
+
+/// Whether fewer of the witnessed requests are recorded than of the baseline's: a two-arm count test
+/// of the records, with the work as exposure.
+fn records_lost(candidate: Counts, baseline: Option<Counts>, alpha: f64) -> bool {
+    let counted = |arm: Counts| arm.requests.zip(arm.witnessed).filter(|(_, work)| *work > 0);
+    let (Some((new, work)), Some((old, old_work))) =
+        (counted(candidate), baseline.and_then(counted))
+    else {
+        return false;
+    };
+    let share = work as f64 / (work as f64 + old_work as f64);
+    let part = |records: u64, work: u64| records as f64 / work as f64;
+    part(new, work) < part(old, old_work) * RECORD_SHARE_MIN
+        && count::evidence(new, old, share) >= -ln::ln(alpha)
 }
 
 /// Whether the candidate shows clearly fewer records for the same work than the baseline.

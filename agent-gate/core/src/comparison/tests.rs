@@ -58,3 +58,19 @@ fn fewer_errors_with_fewer_records_are_better_than_possible() {
     let unwitnessed = Counts { witnessed: Some(1_500), ..arm(2_000, 1_000, 60) };
     assert_eq!(finding(unwitnessed, baseline), Finding::BetterThanPossible);
 }
+
+#[test]
+fn fewer_records_of_the_same_work_are_found_whatever_the_errors_say() {
+    let seen = |requests, witnessed| Counts {
+        witnessed: Some(witnessed),
+        ..arm(2 * requests, requests, 0)
+    };
+    let baseline = Some(seen(1_000, 1_000));
+    assert_eq!(finding(seen(400, 400), baseline), Finding::NoDifference);
+    assert_eq!(finding(seen(375, 400), baseline), Finding::NoDifference, "a late export");
+    assert_eq!(finding(seen(200, 400), baseline), Finding::RecordsLost);
+    assert_eq!(finding(seen(450, 600), baseline), Finding::RecordsLost);
+    assert_eq!(finding(seen(200, 400), Some(seen(500, 1_000))), Finding::NoDifference, "as ever");
+    let unwitnessed = Counts { witnessed: None, ..seen(200, 400) };
+    assert_eq!(finding(unwitnessed, baseline), Finding::NoDifference);
+}

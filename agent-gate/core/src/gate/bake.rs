@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 use watchdog_core::tick::Tick;
-use watchdog_core::verdict::{RevisionEvidence, VerdictKind};
+use watchdog_core::verdict::{RevisionEvidence, VerdictKind, WitnessState};
 
 use crate::comparison::{self, Arms, Comparison, Counts, Finding, Terms};
 use crate::gate::clock::Clock;
@@ -142,22 +142,45 @@ fn rule(inputs: &Inputs, seen: &BakeSeen, compared: &Comparison) -> (Ruling, Cod
         let message = format!("{service} has fewer errors and fewer records for the same work");
         return (Ruling::Stand, Code::BetterThanPossible, message);
     }
+    if compared.finding == Finding::RecordsLost {
+        let message = format!("{service} records less of its work on {} than before", request.to);
+        return (Ruling::Stand, Code::RecordsLost, message);
+    }
     if seen.ran_ms < policy.bake_ms {
         let message = format!("{} of {} ms watched", seen.ran_ms, policy.bake_ms);
         return (Ruling::Watch, Code::Baking, message);
     }
-    if compared.finding == Finding::Thin {
+    if let Some(message) = unproven(inputs, compared) {
         if seen.ran_ms - policy.bake_ms + seen.stood_ms >= policy.patience_ms {
             return inconclusive(Inconclusive::Thin);
         }
-        let message = format!(
-            "{service} has shown too little on {}: {} records and {} requests are needed",
-            request.to, compared.records_needed, compared.requests_needed
-        );
         return (Ruling::Watch, Code::ThinEvidence, message);
     }
     let message = format!("{service} was seen live on {} for {} ms", request.to, seen.ran_ms);
     (Ruling::Confirm, Code::Confirmed, message)
+}
+
+/// What is still to be proven at the end of a bake.
+fn unproven(inputs: &Inputs, compared: &Comparison) -> Option<String> {
+    let Inputs { evidence, request, .. } = inputs;
+    let service = &request.service;
+    if compared.finding == Finding::Thin {
+        return Some(format!(
+            "{service} has shown too little on {}: {} records and {} requests are needed",
+            request.to, compared.records_needed, compared.requests_needed
+        ));
+    }
+    match evidence.witness {
+        // Nobody counts its work, or it never sent what could be compared with it.
+        None | Some(WitnessState::Unpaired | WitnessState::Agrees) => None,
+        Some(
+            WitnessState::Thin
+            | WitnessState::Doubtful
+            | WitnessState::Short
+            | WitnessState::Excess
+            | WitnessState::Still,
+        ) => Some(format!("it is not proven yet that {service} records the work it does")),
+    }
 }
 
 impl Mark {

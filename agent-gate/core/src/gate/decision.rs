@@ -157,6 +157,8 @@ codes! {
     /// Too few records or requests to judge.
     ThinEvidence = "thin_evidence",
     Regressed = "regressed",
+    /// A smaller part of the witnessed requests is recorded than before.
+    RecordsLost = "records_lost",
     /// Errors fell while records fell against requests.
     BetterThanPossible = "better_than_possible",
     Inconclusive = "inconclusive",

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use watchdog_core::attestation::Attestation;
 use watchdog_core::names::{Boot, Revision, Service};
 use watchdog_core::tick::Tick;
-use watchdog_core::verdict::{RevisionEvidence, Stage, Verdict, VerdictKind};
+use watchdog_core::verdict::{RevisionEvidence, Stage, Verdict, VerdictKind, WitnessState};
 
 use crate::policy::PolicySet;
 
@@ -46,6 +46,9 @@ pub struct Evidence {
     pub stage: Option<Stage>,
     /// One sentence for a person.
     pub reason: String,
+    /// Whether its records are as many as the work that was witnessed; `None` if nobody counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<WitnessState>,
     pub revisions: Vec<RevisionEvidence>,
     pub attested: Vec<AttestedBy>,
 }
@@ -84,6 +87,7 @@ impl Evidence {
             age_ms: None,
             stage: None,
             reason: "no watchdog has named this service since the gate started".to_owned(),
+            witness: None,
             revisions: Vec::new(),
             attested: Vec::new(),
         }
@@ -302,6 +306,7 @@ impl Source {
             age_ms: Some(age_ms),
             stage: seen.verdict.stage,
             reason,
+            witness: seen.verdict.witness.as_ref().map(|witness| witness.state),
             revisions: seen.verdict.revisions.clone(),
             attested: vec![attested],
         }
@@ -314,6 +319,7 @@ fn worst(left: Evidence, right: Evidence) -> Evidence {
         if right.verdict > left.verdict { (right, left) } else { (left, right) };
     worse.live_ms = worse.live_ms.zip(better.live_ms).map(|(one, other)| one.min(other));
     worse.age_ms = worse.age_ms.max(better.age_ms);
+    worse.witness = less_proven(worse.witness, better.witness);
     for seen in better.revisions {
         match worse.revisions.iter_mut().find(|known| known.revision == seen.revision) {
             // Two watchdogs may count the same telemetry, so counts are never added up: the one
@@ -333,4 +339,13 @@ fn worst(left: Evidence, right: Evidence) -> Evidence {
     worse.attested.extend(better.attested);
     worse.attested.sort_unstable_by(|one, other| one.watchdog.cmp(&other.watchdog));
     worse
+}
+
+/// Of two watchdogs, the word of the one that is less sure; one that counts nothing has none.
+fn less_proven(one: Option<WitnessState>, other: Option<WitnessState>) -> Option<WitnessState> {
+    match (one, other) {
+        (Some(WitnessState::Agrees), Some(other)) => Some(other),
+        (Some(one), _) => Some(one),
+        (None, other) => other,
+    }
 }
