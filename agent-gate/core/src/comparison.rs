@@ -171,8 +171,8 @@ fn find(
     }
 }
 
-/// Whether fewer of the witnessed requests are recorded than of the baseline's: a two-arm count test
-/// of the records, with the work as exposure.
+/// Whether fewer of the witnessed requests are recorded than of the baseline's: a two-arm count
+/// test of the records, with the work as exposure.
 fn records_lost(candidate: Counts, baseline: Option<Counts>, alpha: f64) -> bool {
     let counted = |arm: Counts| arm.requests.zip(arm.witnessed).filter(|(_, work)| *work > 0);
     let (Some((new, work)), Some((old, old_work))) =

@@ -263,7 +263,8 @@ impl Fault {
         if matches!(self, Self::Halved) {
             25_000
         } else if matches!(self, Self::Quartered) {
-            40_000
+            // One instance, eight requests a second, an export every two seconds: the worst case.
+            60_000
         } else if matches!(self, Self::LaterAndLater) {
             // A third of a second each second, until it is more than a late export.
             30_000
