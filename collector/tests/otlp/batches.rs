@@ -45,6 +45,29 @@ async fn small_requests_arrive_together_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_wait_only_what_waits_anyhow_travels_together() {
+    let later = Script::Status(503, vec![("retry-after", "2".to_owned())], Vec::new());
+    let backend = backend(vec![later]).await;
+    let config = ExporterConfig { batch_ms: 0, concurrency: 1, ..batching(&backend) };
+    let rig = forwarding_to(&config).await;
+    send(&rig, 1).await;
+    backend.got_when(1).await;
+    // The first waits for its second attempt, and these for the first.
+    for n in 1..5 {
+        assert_eq!(rig.traces(request(n)).await.status, 200);
+    }
+    rig.page_when(|page| page.flow.forwarded == 10 && page.flow.dropped == 0).await;
+    let got: Vec<_> = backend.got().into_iter().map(|got| got.body).collect();
+    assert_eq!(got, [request(0), request(0), (1..5).flat_map(request).collect()]);
+    // Nothing is held back for company.
+    let before = std::time::Instant::now();
+    send(&rig, 1).await;
+    backend.got_when(4).await;
+    assert!(before.elapsed() < std::time::Duration::from_millis(900), "it did not wait");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_sends_a_batch_that_is_not_full() {
     let backend = backend(Vec::new()).await;
     let config = ExporterConfig { batch_ms: 60_000, ..batching(&backend) };
