@@ -18,20 +18,21 @@ use crate::refusal::Refusal;
 
 /// How long a body may stand still.
 const STALL: Duration = Duration::from_secs(10);
-/// What is believed of an announced length at once; as much as came already is believed too,
-/// [`BELIEVED_TIMES`] over, so that a body that is as long as it was announced is seldom moved.
-const BELIEVED_BYTES_MAX: usize = 256 * 1_024;
-const BELIEVED_TIMES: usize = 4;
+/// An announced length is believed up to so many times what came: a body that keeps its promise
+/// is moved once or never while it grows, and one that does not holds little.
+const BELIEVED_TIMES: usize = 8;
 /// How long, and how much of, a refused body is still read, so that the client gets to read the
 /// answer instead of a reset connection.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 const DISCARD_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 
-/// Reads `body`, of at most `max` bytes.
+/// Reads `body`, of at most `max` bytes. Its first piece may announce the length of the whole,
+/// which `by_itself` reads.
 pub(super) async fn read(
     body: &mut Incoming,
     budget: &Budget,
     max: usize,
+    by_itself: impl Fn(&[u8]) -> Option<usize>,
 ) -> Result<(Bytes, Held), Refusal> {
     let announced = body.size_hint().exact();
     if announced.is_some_and(|bytes| bytes > max as u64) {
@@ -49,17 +50,17 @@ pub(super) async fn read(
     }
     let mut buffer = Buffer::new(budget, max)?;
     let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
-    buffer.reserve(announced.map_or(first.len(), |bytes| bytes.min(BELIEVED_BYTES_MAX)))?;
-    buffer.extend(&first)?;
-    drop(first);
-    while let Some(more) = next(body).await? {
-        if more.len() > buffer.room()
-            && let Some(announced) = announced
-        {
-            let believed = announced.min(BELIEVED_TIMES * buffer.len());
-            buffer.reserve(believed.saturating_sub(buffer.len()))?;
+    let announced = announced.or_else(|| by_itself(&first)).map_or(0, |bytes| bytes.min(max));
+    let mut next_piece = Some(first);
+    while let Some(piece) = next_piece {
+        if piece.len() > buffer.room() {
+            let came = buffer.len() + piece.len();
+            let believed = announced.min(BELIEVED_TIMES * came).max(came);
+            buffer.reserve(believed - buffer.len())?;
         }
-        buffer.extend(&more)?;
+        buffer.extend(&piece)?;
+        drop(piece);
+        next_piece = next(body).await?;
     }
     Ok(buffer.freeze())
 }

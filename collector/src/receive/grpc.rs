@@ -58,9 +58,10 @@ async fn take(
     }
     let declared = declared_encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
-    let read = body::read(request.body_mut(), &pipeline.budget, max + FRAME_HEAD_BYTES).await;
+    let most = max + FRAME_HEAD_BYTES;
+    let read = body::read(request.body_mut(), &pipeline.budget, most, announced).await;
     // The limit is told without the frame's head, as the operator set it.
-    let beyond = Refusal::TooLarge { max: max + FRAME_HEAD_BYTES };
+    let beyond = Refusal::TooLarge { max: most };
     let (frame, held) = read
         .map_err(|refusal| if refusal == beyond { Refusal::TooLarge { max } } else { refusal })?;
     let (compressed, body) = message(frame)?;
@@ -89,6 +90,12 @@ fn declared_encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
         Some(b"deflate") => Ok(Encoding::Deflate),
         Some(_) => Err(Refusal::Encoding),
     }
+}
+
+/// The length of a frame, as its first bytes tell it.
+fn announced(first: &[u8]) -> Option<usize> {
+    let length = first.get(1..FRAME_HEAD_BYTES)?.first_chunk()?;
+    usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(FRAME_HEAD_BYTES)
 }
 
 /// Takes the one message out of its frame.
@@ -171,6 +178,12 @@ mod tests {
         {
             assert!(message(Bytes::from_static(bad)).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_frame_announces_its_length() {
+        assert_eq!(announced(b"\x01\0\0\x02\x01hi"), Some(0x0201 + FRAME_HEAD_BYTES));
+        assert_eq!(announced(b"\x01\0\0\x02"), None);
     }
 
     #[test]

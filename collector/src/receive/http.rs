@@ -78,7 +78,7 @@ async fn take(
     let format = format.ok_or(Refusal::MediaType)?;
     let encoding = encoding(request.headers())?;
     let max = pipeline.max_request_bytes;
-    let (body, held) = body::read(request.body_mut(), &pipeline.budget, max).await?;
+    let (body, held) = body::read(request.body_mut(), &pipeline.budget, max, |_| None).await?;
     let taken = pipeline
         .carry(Arrival { kind, transport: Transport::Http, format, encoding, body, held })
         .await?;

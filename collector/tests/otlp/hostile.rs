@@ -69,8 +69,8 @@ async fn a_body_that_only_is_announced_holds_no_memory() {
         client.write_all(&[0x0a]).await.expect("write");
         clients.push(client);
     }
-    // 1 200 MiB are announced; what is held is a small first portion each.
-    let portions = (20 * 256 * 1_024) as f64;
+    // 1 200 MiB are announced and a byte of each came; what is held is the smallest buffer.
+    let portions = (20 * 1_024) as f64;
     let held = "holdpoint_collector_memory_held_bytes";
     let settling = async {
         while rig.metric(held).await != Some(portions) {
