@@ -120,7 +120,8 @@ fn a_dead_backend_costs_a_count_and_holds_up_no_stop() {
     // Its connections are taken by the system and never answered.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for backend in [gone, silent.local_addr().unwrap()] {
-        let timeout = "timeout_ms = 700\n";
+        // Longer than a stop may take, or the stop would need no bound.
+        let timeout = "timeout_ms = 3000\n";
         let tables = towards(&format!("http://{backend}")) + timeout;
         let mut speaker = Process::new("collector", &tables);
         speaker.start(&[]);
