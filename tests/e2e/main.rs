@@ -19,3 +19,4 @@ mod journal;
 mod recursive_crash;
 mod refusals;
 mod running;
+mod tap;
