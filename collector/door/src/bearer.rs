@@ -81,12 +81,14 @@ impl Bearer {
 
     fn renew(&self) {
         let stamps: Vec<_> = self.files.iter().map(|path| Stamp::of(path)).collect();
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if stamps == current.stamps {
+        if stamps == self.current.read().unwrap_or_else(PoisonError::into_inner).stamps {
             return;
         }
+        // Nobody who is asked for a token waits for the disk.
+        let read = read(&self.files);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.stamps = stamps;
-        match read(&self.files) {
+        match read {
             Ok(tokens) => {
                 info!(tokens = tokens.len(), "read the tokens of clients again");
                 current.tokens = Arc::new(tokens);
