@@ -7,6 +7,7 @@
 //!   keys/, keys/beats/      Ed25519 seeds and MAC keys, mode 0600  (secret.rs)
 //!   tokens/ROLE.token       bearer tokens, mode 0600               (secret.rs)
 //!   services.json           what the watchdog has seen of services (memory.rs)
+//!   known-good.{toml,json}  the last configuration that was proven
 //!   gate.db, spool/, captures/
 //! ```
 //!
@@ -88,6 +89,33 @@ impl Place {
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.root.join("spool")
+    }
+
+    /// The copy of the last configuration that was proven.
+    #[must_use]
+    pub fn known_good(&self) -> PathBuf {
+        self.root.join("known-good.toml")
+    }
+
+    /// Puts aside what waits in the spool, while no collector runs; says how many files that were.
+    ///
+    /// # Errors
+    /// If a file cannot be moved; those before it have been.
+    pub fn quarantine_spool(&self) -> io::Result<usize> {
+        let aside = self.spool().join("quarantine");
+        fs::create_dir_all(&aside)?;
+        let mut moved = 0;
+        for entry in fs::read_dir(self.spool())? {
+            let entry = entry?;
+            if !entry.file_type()?.is_file() {
+                continue;
+            }
+            // A name that is not taken: another start may put the same numbers aside.
+            let name = format!("{}-{}", driver::boot(), entry.file_name().to_string_lossy());
+            fs::rename(entry.path(), aside.join(name))?;
+            moved += 1;
+        }
+        Ok(moved)
     }
 
     #[must_use]

@@ -3,7 +3,7 @@
 //! Invariant: a child runs this same executable with our data directory and configuration, and its
 //! command line begins `holdpoint ROLE`, so that a process list reads like the documentation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{RoleError, Start};
 
@@ -18,9 +18,20 @@ pub fn own_executable() -> Result<PathBuf, RoleError> {
 /// The command line of a child: `holdpoint ROLE …`, with our data directory and configuration.
 #[must_use]
 pub fn child_argv(role: &str, start: &Start, more: &[&str]) -> Vec<String> {
+    child_argv_with(role, start, start.config_file.as_deref(), more)
+}
+
+/// The same with another configuration.
+#[must_use]
+pub fn child_argv_with(
+    role: &str,
+    start: &Start,
+    config: Option<&Path>,
+    more: &[&str],
+) -> Vec<String> {
     let mut argv = vec!["holdpoint".to_owned(), role.to_owned()];
     argv.extend(["--data-dir".to_owned(), start.place.root().display().to_string()]);
-    if let Some(file) = &start.config_file {
+    if let Some(file) = config {
         argv.extend(["--config".to_owned(), file.display().to_string()]);
     }
     argv.extend(["--log-format".to_owned(), start.globals.log_format.as_str().to_owned()]);

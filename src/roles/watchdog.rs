@@ -9,12 +9,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use watchdog::{CollectorPlace, FindCollector, FindGate, GatePlace, Supervise, Wiring};
+use watchdog::{CollectorPlace, FindCollector, FindGate, GatePlace, Healing, Supervise, Wiring};
 use watchdog_core::names::Boot;
 
+use super::command::child_argv_with;
 use super::{RoleError, Start, check_on_hangup, child_argv, enter, own_executable, settled};
 use crate::cli::{Globals, WatchdogArgs};
 use crate::client::{GATE_URL_ENV, TOKEN_ENV};
+use crate::config::FILE_DEFAULT;
 use crate::place::{CollectorRun, Listen, Place, RoleRun, own_start_ticks};
 
 const ROLE: &str = "watchdog";
@@ -73,6 +75,7 @@ fn wiring(start: &Start, args: &WatchdogArgs, boot: Boot) -> Result<Wiring, Role
         keep: Arc::new(move |services| memory.keep_services(services).map_err(|e| e.to_string())),
         service_manager: service_manager(&start.loaded.config.watchdog),
         supervise: ours.then(|| supervise(start)).transpose()?,
+        healing: ours.then(|| healing(start)),
     })
 }
 
@@ -119,6 +122,19 @@ fn find_gate(place: &Place) -> FindGate {
         };
         Some(GatePlace { url, token })
     })
+}
+
+/// Where the last configuration is kept that was proven, and the spool.
+fn healing(start: &Start) -> Healing {
+    let place = start.place.clone();
+    let known_good = place.known_good();
+    let file = start.config_file.clone();
+    Healing {
+        config_file: file.unwrap_or_else(|| FILE_DEFAULT.into()),
+        known_good_argv: child_argv_with("collector", start, Some(&known_good), &["--lifeline"]),
+        known_good,
+        quarantine: Arc::new(move || place.quarantine_spool()),
+    }
 }
 
 fn supervise(start: &Start) -> Result<Supervise, RoleError> {

@@ -14,6 +14,7 @@ mod service;
 mod stack;
 
 mod faults;
+mod healing;
 mod hostile;
 mod journal;
 mod recursive_crash;

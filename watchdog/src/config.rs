@@ -13,6 +13,8 @@ use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
 use watchdog_core::watch::{ExpectedService, WatchConfig};
 
+use crate::supervise::Limits;
+
 /// The `[watchdog]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -53,6 +55,8 @@ pub struct Config {
     /// A collector that is not Holdpoint's, in the place of ours; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Foreign>,
+    /// How often the collector may be started again, and what makes its configuration known good.
+    pub healing: Limits,
     /// The thresholds of the judge. Its `beat_interval_ms` is taken from the key of the same name
     /// above.
     pub judge: WatchConfig,
@@ -106,6 +110,7 @@ impl Default for Config {
             dead_man_interval_ms: 60_000,
             watchdog_device: None,
             foreign: None,
+            healing: Limits::default(),
             judge: WatchConfig::default(),
         }
     }
@@ -127,6 +132,10 @@ impl Config {
             if !(low..=high).contains(&value) {
                 found.push((key, format!("is {value}; it must be from {low} to {high}")));
             }
+        }
+        if self.healing.restarts_max == 0 || self.healing.period_ms == 0 {
+            let text = "restarts_max and period_ms must be at least 1";
+            found.push(("healing", text.to_owned()));
         }
         if self.probe_signals.is_empty() {
             let text = "is empty; name at least one of traces, metrics, logs";

@@ -41,5 +41,6 @@ pub use listen::mac::{canonical as canonical_datagram, sign as sign_beat};
 pub use metrics::MetricsPage;
 pub use run::RunError;
 pub use wiring::{
-    BeatKeys, CollectorPlace, FindCollector, FindGate, GatePlace, Keep, Supervise, Wiring,
+    BeatKeys, CollectorPlace, FindCollector, FindGate, GatePlace, Healing, Keep, Quarantine,
+    Supervise, Wiring,
 };

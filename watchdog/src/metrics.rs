@@ -159,6 +159,9 @@ pub struct Metrics {
     starts: Family<StartLabel, Counter>,
     convictions: Counter,
     given_up: Gauge,
+    on_known_good: Gauge,
+    fell_back: Counter,
+    quarantines: Counter,
     turns: Counter,
     gaps: Family<GapLabel, Counter>,
     shed: Counter,
@@ -196,6 +199,9 @@ impl Default for Metrics {
             starts: Family::default(),
             convictions: Counter::default(),
             given_up: Gauge::default(),
+            on_known_good: Gauge::default(),
+            fell_back: Counter::default(),
+            quarantines: Counter::default(),
             turns: Counter::default(),
             gaps: Family::default(),
             shed: Counter::default(),
@@ -236,6 +242,7 @@ impl Metrics {
             "1 while the collector is not restarted and a person must look",
             self.given_up.clone(),
         );
+        self.register_healing(&mut registry);
         registry.register("turns", "Turns of the verdict loop", self.turns.clone());
         registry.register(
             "observer_gaps",
@@ -253,6 +260,24 @@ impl Metrics {
     pub fn show(&self, more: Box<dyn Collector>) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(more);
+    }
+
+    fn register_healing(&self, registry: &mut Registry) {
+        registry.register(
+            "collector_on_known_good",
+            "1 while the collector runs with the last proven configuration and not with its file",
+            self.on_known_good.clone(),
+        );
+        registry.register(
+            "collector_fallbacks",
+            "Configurations that fell and were replaced by the last one that was proven",
+            self.fell_back.clone(),
+        );
+        registry.register(
+            "collector_spool_quarantines",
+            "Times that the spool was put aside because the collector died with it",
+            self.quarantines.clone(),
+        );
     }
 
     /// Adds the verdicts of the published snapshot to the text.
@@ -307,6 +332,18 @@ impl Metrics {
 
     pub fn given_up(&self, given_up: bool) {
         self.given_up.set(i64::from(given_up));
+    }
+
+    pub fn on_known_good(&self, known_good: bool) {
+        self.on_known_good.set(i64::from(known_good));
+    }
+
+    pub fn fell_back(&self) {
+        self.fell_back.inc();
+    }
+
+    pub fn quarantined(&self) {
+        self.quarantines.inc();
     }
 
     pub fn turn(&self) {

@@ -367,6 +367,8 @@ impl Common {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
             capture_dir: self.config.capture_dir.clone(),
+            healing: self.wiring.healing.clone(),
+            limits: self.config.healing,
             inbox: Arc::clone(&self.inbox),
             orders,
             attested,
@@ -389,7 +391,7 @@ impl Common {
             attested,
             probes,
             custody,
-            budget: Budget::default(),
+            budget: Budget::new(self.config.healing),
             looks: Streak::default(),
         }
     }

@@ -1,5 +1,8 @@
 //! The owner of the collector's restarts: starts it or adopts it, and ends it when it hangs.
 //!
+//! What restarting cannot heal is left to [`cure`]: the last configuration that was proven good,
+//! the spool put aside.
+//!
 //! A collector that is alive and silent is the case nobody heals, because everybody waits for an
 //! exit. Here a conviction ends it: freeze, capture, SIGABRT, SIGKILL, start again with backoff.
 //!
@@ -24,13 +27,19 @@ use watchdog_core::watch::Event;
 use crate::driver::Clock;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, StartCause};
-use crate::wiring::{FindCollector, Supervise};
+use crate::wiring::{CollectorPlace, FindCollector, Healing, Supervise};
 
 pub mod budget;
 pub mod capture;
+mod cure;
+mod healing;
 pub mod process;
 
+pub use budget::Limits;
+
 use budget::{Budget, Next};
+use cure::Fall;
+use healing::Healer;
 use process::Process;
 
 /// How long the kill waits for the gate to take the attestation that freezes.
@@ -39,6 +48,10 @@ const FREEZE_FIRST: Duration = Duration::from_millis(250);
 const ABORT_GRACE: Duration = Duration::from_millis(500);
 /// How long a collector may drain on a planned stop.
 const DRAIN: Duration = Duration::from_secs(8);
+/// The same of one that is healthy and has a harmful configuration: what waits is in its spool.
+const DRAIN_OF_CONDEMNED: Duration = Duration::from_secs(2);
+/// The exit code of a role that refuses to start.
+const REFUSED: i32 = 2;
 /// How often a kill that does not take effect is complained of, and a lost collector looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is asked whether a started collector has said where it listens.
@@ -52,8 +65,21 @@ pub struct Conviction {
     /// The start that was judged. Another start is another process, and innocent.
     pub boot: Boot,
     pub reason: String,
+    pub blame: Blame,
     /// The attestation that tells the gate; it goes first.
     pub attestation_seq: u64,
+}
+
+/// What a conviction may be laid to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// It hangs.
+    Process,
+    /// It works, and does with the probes what its configuration says. Another one would heal it,
+    /// and a restart with the same one would not.
+    Config,
+    /// Nobody can tell.
+    Either,
 }
 
 /// What is known of the collector's process, as `GET /v1/verdicts` shows it.
@@ -89,6 +115,8 @@ pub struct Supervisor {
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub capture_dir: Option<PathBuf>,
+    pub healing: Option<Healing>,
+    pub limits: Limits,
     pub inbox: Arc<Inbox>,
     pub orders: mpsc::Receiver<Conviction>,
     /// The highest attestation the gate has taken.
@@ -100,52 +128,77 @@ pub struct Supervisor {
 
 /// Why watching over a process stopped.
 enum Outcome {
-    Ended,
+    Ended(Fall),
     Convicted(Conviction),
+    /// Another configuration heals it.
+    Condemned(Conviction),
+    /// People have written another file.
+    Mended,
     ShutDown,
+}
+
+/// What the supervisor remembers from start to start.
+struct Memory {
+    budget: Budget,
+    healer: Healer,
 }
 
 impl Supervisor {
     /// Keeps a collector running until `shutdown`, then drains it.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut budget = Budget::default();
-        let mut found = self.first(&mut budget, &shutdown).await;
+        let healer = Healer::new(self.healing.clone(), self.limits.dwell_ms, self.metrics.clone());
+        let mut memory = Memory { budget: Budget::new(self.limits), healer };
+        let mut found = self.first(&mut memory, &shutdown).await;
         while let Some(mut process) = found {
             self.custody.send_replace(Custody::Running { pid: process.pid(), boot: None });
-            match self.watch_over(&mut process, &mut budget, &shutdown).await {
-                Outcome::Ended => {}
+            let outcome = self.watch_over(&mut process, &mut memory, &shutdown).await;
+            match outcome {
+                Outcome::Ended(how) => memory.healer.fell(how),
                 Outcome::Convicted(conviction) => {
                     let span = info_span!("collector_end", pid = process.pid());
                     self.end(&mut process, &conviction).instrument(span).await;
+                    memory.healer.fell(match conviction.blame {
+                        Blame::Process => Fall::Died,
+                        Blame::Config | Blame::Either => Fall::Swallowed,
+                    });
                 }
+                Outcome::Condemned(conviction) => {
+                    self.custody.send_replace(Custody::Ending { pid: process.pid() });
+                    self.tell_gate_first(&conviction).await;
+                    drain(&mut process, DRAIN_OF_CONDEMNED).await;
+                    memory.healer.fell(Fall::Swallowed);
+                }
+                Outcome::Mended => drain(&mut process, DRAIN_OF_CONDEMNED).await,
                 Outcome::ShutDown => {
-                    drain(&mut process).await;
+                    drain(&mut process, DRAIN).await;
                     self.custody.send_replace(Custody::Absent);
                     return;
                 }
             }
             self.custody.send_replace(Custody::Absent);
             let span = info_span!("collector_restart");
-            found = self.replace(&mut budget, &shutdown).instrument(span).await;
+            found = self.replace(&mut memory, &shutdown).instrument(span).await;
         }
     }
 
-    async fn first(&self, budget: &mut Budget, shutdown: &CancellationToken) -> Option<Process> {
+    async fn first(&self, memory: &mut Memory, shutdown: &CancellationToken) -> Option<Process> {
         if let Some(process) = self.adopt() {
             return Some(process);
         }
-        match self.start(StartCause::First) {
+        match self.start(&mut memory.healer, StartCause::First) {
             Some(process) => Some(process),
-            None => self.replace(budget, shutdown).await,
+            None => self.replace(memory, shutdown).await,
         }
     }
 
     /// Gets another process after one is gone; `None` only on shutdown.
-    async fn replace(&self, budget: &mut Budget, shutdown: &CancellationToken) -> Option<Process> {
+    async fn replace(&self, memory: &mut Memory, shutdown: &CancellationToken) -> Option<Process> {
         loop {
-            let wait = match budget.take(self.clock.now()) {
+            let wait = match memory.budget.take(self.clock.now()) {
                 Next::StartAfter(wait_ms) => Duration::from_millis(wait_ms),
-                Next::CallAPerson => return self.wait_for_a_person(shutdown).await,
+                Next::CallAPerson => {
+                    return self.wait_for_a_person(&mut memory.healer, shutdown).await;
+                }
             };
             info!(wait_ms = wait.as_millis(), "the collector is started again");
             tokio::select! {
@@ -153,18 +206,23 @@ impl Supervisor {
                 () = tokio::time::sleep(wait) => {}
             }
             // Whoever started one meanwhile has settled it: two would fight for the ports.
-            if let Some(process) = self.adopt().or_else(|| self.start(StartCause::Restart)) {
+            let start = || self.start(&mut memory.healer, StartCause::Restart);
+            if let Some(process) = self.adopt().or_else(start) {
                 return Some(process);
             }
         }
     }
 
-    async fn wait_for_a_person(&self, shutdown: &CancellationToken) -> Option<Process> {
+    async fn wait_for_a_person(
+        &self,
+        healer: &mut Healer,
+        shutdown: &CancellationToken,
+    ) -> Option<Process> {
         error!(
-            restarts = budget::STARTS_MAX,
-            window_ms = budget::WINDOW_MS,
+            restarts = self.limits.restarts_max,
+            period_ms = self.limits.period_ms,
             "the collector dies too often and is not started again; a person must look: \
-             read its log, start it by hand, or restart the watchdog"
+             read its log, mend the configuration, start it by hand, or restart the watchdog"
         );
         self.custody.send_replace(Custody::GivenUp);
         self.metrics.given_up(true);
@@ -173,9 +231,13 @@ impl Supervisor {
                 () = shutdown.cancelled() => return None,
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
-            if let Some(process) = self.adopt() {
+            let mut found = self.adopt();
+            if found.is_none() && healer.is_mended(true) {
+                found = self.start(healer, StartCause::Restart);
+            }
+            if found.is_some() {
                 self.metrics.given_up(false);
-                return Some(process);
+                return found;
             }
         }
     }
@@ -196,8 +258,8 @@ impl Supervisor {
         }
     }
 
-    fn start(&self, cause: StartCause) -> Option<Process> {
-        match Process::start(&self.command) {
+    fn start(&self, healer: &mut Healer, cause: StartCause) -> Option<Process> {
+        match Process::start(&healer.command(&self.command)) {
             Ok(process) => {
                 info!(pid = process.pid(), ?cause, "the collector is started");
                 self.metrics.started(cause);
@@ -214,7 +276,7 @@ impl Supervisor {
     async fn watch_over(
         &mut self,
         process: &mut Process,
-        budget: &mut Budget,
+        memory: &mut Memory,
         shutdown: &CancellationToken,
     ) -> Outcome {
         let since = self.clock.now();
@@ -226,27 +288,80 @@ impl Supervisor {
                 () = shutdown.cancelled() => return Outcome::ShutDown,
                 ended = process.ended() => {
                     warn!(pid = process.pid(), ?ended, "the collector ended");
-                    return Outcome::Ended;
+                    let code = ended.ok().flatten().and_then(|status| status.code());
+                    let refused = boot.is_none() && code == Some(REFUSED);
+                    return Outcome::Ended(if refused { Fall::Refused } else { Fall::Died });
                 }
                 Some(conviction) = self.orders.recv() => {
-                    if boot.as_ref() == Some(&conviction.boot) {
-                        return Outcome::Convicted(conviction);
+                    if boot.as_ref() != Some(&conviction.boot) {
+                        // It was meant for a process that is gone; this one may be healthy.
+                        info!(?conviction, ?boot, "a conviction names another start");
+                        continue;
                     }
-                    // It was meant for a process that is gone; this one may be healthy.
-                    info!(?conviction, ?boot, "a conviction names another start");
+                    if let Some(outcome) = self.weigh(conviction, process, memory).await {
+                        return outcome;
+                    }
                 }
                 () = tokio::time::sleep(look) => {
                     let now = self.clock.now();
-                    budget.probes(*self.probes.borrow(), now);
+                    let returning = *self.probes.borrow();
+                    memory.budget.probes(returning, now);
                     if boot.is_none() {
                         match self.appear(process, since, now) {
                             Ok(appeared) => boot = appeared,
                             Err(conviction) => return Outcome::Convicted(conviction),
                         }
+                    } else if !returning {
+                        // It is not asked either: who hangs must not hold up its own end.
+                        memory.healer.lost();
+                    } else if let Some(place) = self.place_of(process) {
+                        memory.healer.look(&place, returning, now).await;
+                    }
+                    if memory.healer.is_mended(false) {
+                        info!("the configuration was written anew and is tried");
+                        return Outcome::Mended;
                     }
                 }
             }
         }
+    }
+
+    fn place_of(&self, process: &Process) -> Option<CollectorPlace> {
+        (self.find)().filter(|place| place.pid == process.pid())
+    }
+
+    /// What follows from a conviction; `None` if nothing would heal.
+    async fn weigh(
+        &self,
+        conviction: Conviction,
+        process: &Process,
+        memory: &mut Memory,
+    ) -> Option<Outcome> {
+        if conviction.blame == Blame::Process {
+            return Some(Outcome::Convicted(conviction));
+        }
+        let place = self.place_of(process);
+        let heals = memory.healer.would_heal(place.as_ref(), self.clock.now()).await;
+        match (conviction.blame, heals) {
+            (Blame::Process | Blame::Either | Blame::Config, true) => {
+                Some(Outcome::Condemned(conviction))
+            }
+            (Blame::Process | Blame::Either, false) => Some(Outcome::Convicted(conviction)),
+            (Blame::Config, false) => {
+                error!(
+                    reason = conviction.reason,
+                    "the collector's configuration drops the probes, and no other was proven; a \
+                     restart would not heal it; a person must look at [[collector.drop]]"
+                );
+                None
+            }
+        }
+    }
+
+    /// Freeze before kill: while the collector restarts nothing may pass the gate.
+    async fn tell_gate_first(&mut self, conviction: &Conviction) -> bool {
+        let told = self.attested.wait_for(|seq| *seq >= conviction.attestation_seq);
+        timeout(FREEZE_FIRST, told).await.is_ok()
     }
 
     /// Looks whether the process has said which boot it is; a process that does not say so for
@@ -258,8 +373,7 @@ impl Supervisor {
         now: Tick,
     ) -> Result<Option<Boot>, Conviction> {
         let pid = process.pid();
-        let place = (self.find)().filter(|p| p.pid == pid);
-        if let Some(place) = place.filter(|p| process::runs(pid, p.start_ticks)) {
+        if let Some(place) = self.place_of(process).filter(|p| process::runs(pid, p.start_ticks)) {
             let boot = place.boot;
             self.custody.send_replace(Custody::Running { pid, boot: Some(boot.clone()) });
             self.inbox.put(Event::CollectorStarted { boot: boot.clone() });
@@ -270,7 +384,7 @@ impl Supervisor {
         }
         let reason = format!("did not say where it listens within {APPEAR_MS} ms");
         let boot = Boot::new("0").expect("a digit is a name");
-        Err(Conviction { boot, reason, attestation_seq: 0 })
+        Err(Conviction { boot, reason, blame: Blame::Process, attestation_seq: 0 })
     }
 
     /// The ladder. It returns when the process is gone, and never before: a second collector
@@ -278,9 +392,7 @@ impl Supervisor {
     async fn end(&mut self, process: &mut Process, conviction: &Conviction) {
         let pid = process.pid();
         self.custody.send_replace(Custody::Ending { pid });
-        // Freeze before kill: while the collector restarts nothing may pass the gate.
-        let told = self.attested.wait_for(|seq| *seq >= conviction.attestation_seq);
-        let gate_told = timeout(FREEZE_FIRST, told).await.is_ok();
+        let gate_told = self.tell_gate_first(conviction).await;
         let capture = capture::capture(pid).await;
         warn!(
             pid,
@@ -315,14 +427,14 @@ impl Supervisor {
     }
 }
 
-async fn drain(process: &mut Process) {
+async fn drain(process: &mut Process, limit: Duration) {
     let pid = process.pid();
     complain(pid, "SIGTERM", process.signal(Signal::TERM));
-    if timeout(DRAIN, process.ended()).await.is_ok() {
+    if timeout(limit, process.ended()).await.is_ok() {
         info!(pid, "the collector has drained");
         return;
     }
-    warn!(pid, drain_ms = DRAIN.as_millis(), "the collector does not drain and is killed");
+    warn!(pid, drain_ms = limit.as_millis(), "the collector does not drain and is killed");
     complain(pid, "SIGKILL", process.signal(Signal::KILL));
     if timeout(LOOK_AGAIN, process.ended()).await.is_err() {
         error!(pid, "the collector does not die of SIGKILL: it waits in the kernel");

@@ -17,13 +17,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{ProbeState, Stage};
-use watchdog_core::watch::{Effect, Event, Remembered, Watch};
+use watchdog_core::watch::{Conviction as Charge, Effect, Event, Remembered, Watch};
 
 use crate::inbox::Delivery;
 use crate::kick::Kicks;
 use crate::metrics::{Gap, Metrics};
 use crate::publish::{Publisher, Reader, Snapshot};
-use crate::supervise::{Conviction, Custody};
+use crate::supervise::{Blame, Conviction, Custody};
 
 /// The loop turns at least this often, in milliseconds.
 const TURN_MS_MAX: u64 = 50;
@@ -211,13 +211,15 @@ impl Turns {
             ),
             Effect::MassSilence { on: false } => info!("mass silence is over"),
             Effect::ConvictCollector { boot, reason } => {
+                let blame = blame(reason);
                 let reason = reason.as_str();
                 if *self.around.custody.borrow() == Custody::NotOurs {
                     error!(%boot, reason, "the collector hangs and is not ours to restart");
                     return;
                 }
                 let attestation_seq = self.seq;
-                let order = Conviction { boot, reason: reason.to_owned(), attestation_seq };
+                let reason = reason.to_owned();
+                let order = Conviction { boot, reason, blame, attestation_seq };
                 // A full channel holds an order that is as good as this one.
                 if let Err(refused) = self.around.orders.try_send(order) {
                     warn!(%refused, "the conviction is not passed on");
@@ -237,6 +239,15 @@ impl Turns {
         }
         self.planned = now.plus_ms(wait_ms);
         Duration::from_millis(wait_ms)
+    }
+}
+
+/// What a conviction may be laid to.
+const fn blame(reason: Charge) -> Blame {
+    match reason {
+        Charge::Silent | Charge::Hung => Blame::Process,
+        Charge::Drops => Blame::Either,
+        Charge::Rules => Blame::Config,
     }
 }
 

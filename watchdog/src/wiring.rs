@@ -43,6 +43,32 @@ pub struct Wiring {
     pub keep: Keep,
     /// How to start the collector; `None` if it is not ours to start.
     pub supervise: Option<Supervise>,
+    /// What heals a collector that restarting does not heal; `None`: nothing does.
+    pub healing: Option<Healing>,
+}
+
+/// Puts what waits in the spool aside, while no collector runs; says how many files that were.
+pub type Quarantine = Arc<dyn Fn() -> std::io::Result<usize> + Send + Sync>;
+
+/// The collector's configuration as people write it and as it was last proven, and its spool.
+#[derive(Clone)]
+pub struct Healing {
+    /// The file that `supervise` names.
+    pub config_file: PathBuf,
+    /// The kept copy of the last one that was proven; a `.json` beside it says of what.
+    pub known_good: PathBuf,
+    /// The arguments that start the collector with the copy.
+    pub known_good_argv: Vec<String>,
+    pub quarantine: Quarantine,
+}
+
+impl fmt::Debug for Healing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Healing")
+            .field("config_file", &self.config_file)
+            .field("known_good", &self.known_good)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The command that starts the collector. Standard input is inherited, so that the pipe which ends

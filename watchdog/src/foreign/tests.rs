@@ -24,7 +24,8 @@ fn steward(argv: &[&str]) -> (Steward, watch::Receiver<Custody>) {
 
 fn order(boot: &str) -> Conviction {
     let boot = Boot::new(boot).expect("a name");
-    Conviction { boot, reason: "silent".into(), attestation_seq: 1 }
+    let blame = crate::supervise::Blame::Process;
+    Conviction { boot, reason: "silent".into(), blame, attestation_seq: 1 }
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@
 //! reset a naive counter for ever. So only a dwell of verified probes resets the backoff, and the
 //! intensity limit slides over a window that nothing resets.
 //!
-//! Invariant: after `STARTS_MAX` restarts within `WINDOW_MS` the answer is `CallAPerson`.
+//! Invariant: after `restarts_max` restarts within `period_ms` the answer is `CallAPerson`.
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use watchdog_core::tick::Tick;
 
 /// The wait before the second restart, in milliseconds; it doubles with each one. The first
@@ -15,12 +16,24 @@ use watchdog_core::tick::Tick;
 pub const BACKOFF_FIRST_MS: u64 = 200;
 /// The longest wait before a restart, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 10_000;
-/// How many restarts a window may hold.
-pub const STARTS_MAX: usize = 5;
-/// The window of the intensity limit, in milliseconds.
-pub const WINDOW_MS: u64 = 60_000;
-/// For how long probes must return before the backoff begins anew, in milliseconds.
-pub const DWELL_MS: u64 = 5_000;
+/// How often the collector may be started again, and what counts as healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Restarts within `period_ms` after which a person is called.
+    pub restarts_max: usize,
+    /// The window in which they are counted, in milliseconds.
+    pub period_ms: u64,
+    /// For how long probes must return before the backoff begins anew, and before the
+    /// configuration in force is known good, in milliseconds.
+    pub dwell_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { restarts_max: 5, period_ms: 60_000, dwell_ms: 5_000 }
+    }
+}
 
 /// What to do about a collector that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +47,7 @@ pub enum Next {
 /// The restarts that count, and the wait that is due.
 #[derive(Debug, Default)]
 pub struct Budget {
+    limits: Limits,
     recent: VecDeque<Tick>,
     /// Restarts since probes were last proven to return.
     restarts: u32,
@@ -41,13 +55,17 @@ pub struct Budget {
 }
 
 impl Budget {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Takes one restart out of the budget, if there is one left at `now`.
     pub fn take(&mut self, now: Tick) -> Next {
         self.proven_since = None;
-        while self.recent.front().is_some_and(|at| now.since_ms(*at) >= WINDOW_MS) {
+        while self.recent.front().is_some_and(|at| now.since_ms(*at) >= self.limits.period_ms) {
             self.recent.pop_front();
         }
-        if self.recent.len() >= STARTS_MAX {
+        if self.recent.len() >= self.limits.restarts_max {
             return Next::CallAPerson;
         }
         self.recent.push_back(now);
@@ -66,7 +84,7 @@ impl Budget {
             return;
         }
         let since = *self.proven_since.get_or_insert(now);
-        if now.since_ms(since) >= DWELL_MS {
+        if now.since_ms(since) >= self.limits.dwell_ms {
             self.restarts = 0;
         }
     }
@@ -75,6 +93,9 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WINDOW_MS: u64 = 60_000;
+    const DWELL_MS: u64 = 5_000;
 
     #[test]
     fn the_first_restart_is_at_once_and_waits_double_up_to_the_cap() {

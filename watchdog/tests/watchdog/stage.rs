@@ -54,6 +54,7 @@ pub fn wiring() -> Wiring {
         recalled: Vec::new(),
         keep: Arc::new(|_| Ok(())),
         supervise: None,
+        healing: None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! | lost | | any | fails | `silent` |
 //! | fresh | stands still | lost | any | `hung` |
 //! | fresh | moves | lost for 5 s | tells of no trouble at the backend | `drops` |
+//! | fresh | moves | lost | tells that a rule drops records | `rules` |
 //!
 //! Invariant: one start of the collector is convicted at most once.
 
@@ -54,6 +55,8 @@ pub struct CollectorView {
 pub(super) struct CollectorWatch {
     started: Option<(Boot, Tick)>,
     convicted: bool,
+    /// It was told that rules drop the probes, and no probe has come back since.
+    rules_told: bool,
     beats: Option<InstanceWatch>,
     tally_failures: u32,
     flow: Option<Flow>,
@@ -72,6 +75,7 @@ impl CollectorWatch {
         Self {
             started: None,
             convicted: false,
+            rules_told: false,
             beats: None,
             tally_failures: 0,
             flow: None,
@@ -89,6 +93,7 @@ impl CollectorWatch {
         }
         self.started = Some((boot, now));
         self.convicted = false;
+        self.rules_told = false;
         self.tally_failures = 0;
         self.flow = None;
         self.stalled_since = None;
@@ -210,16 +215,22 @@ impl CollectorWatch {
         probes: (&Probing, Asked),
         config: &WatchConfig,
     ) -> Option<(Boot, Conviction)> {
-        let (boot, _) = self.started.as_ref()?;
+        let (boot, _) = self.started.clone()?;
         if self.convicted {
             return None;
         }
         let state = worst(probes.0.states(now, config), probes.1);
         let overdue = matches!(state, Probes::Late | Probes::Lost);
         let lost = state == Probes::Lost;
+        self.rules_told &= state != Probes::Returning;
+        let filtered = lost && self.backend(now, true, config) == Backend::Filtered;
         let reason = match self.beat_state(now, horizon, config) {
             BeatState::Lost if overdue || self.is_tally_failing() => Conviction::Silent,
             BeatState::Stuck if lost => Conviction::Hung,
+            BeatState::Fresh if filtered && !self.rules_told => {
+                self.rules_told = true;
+                return Some((boot, Conviction::Rules));
+            }
             BeatState::Fresh if lost && self.swallows_probes(now, probes, config) => {
                 Conviction::Drops
             }
@@ -229,7 +240,6 @@ impl CollectorWatch {
             | BeatState::Stuck
             | BeatState::Never => return None,
         };
-        let boot = boot.clone();
         self.convicted = true;
         Some((boot, reason))
     }

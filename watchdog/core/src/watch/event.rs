@@ -48,7 +48,7 @@ pub enum Effect {
     MassSilence { on: bool },
 }
 
-/// Why the collector is restarted. Each needs two witnesses.
+/// What is laid to the collector. Each needs two witnesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Conviction {
     /// Its beat is lost, and probes are overdue or the tally cannot be read.
@@ -57,6 +57,9 @@ pub enum Conviction {
     Hung,
     /// Its beat and its token are fine, probes are lost, and it reports no trouble at the backend.
     Drops,
+    /// The same, and rules of its own configuration drop records. A restart with the same one heals
+    /// nothing, so this is no verdict on the start, and is told anew each time probes fall silent.
+    Rules,
 }
 
 impl Conviction {
@@ -67,6 +70,7 @@ impl Conviction {
             Self::Silent => "silent",
             Self::Hung => "hung",
             Self::Drops => "drops",
+            Self::Rules => "rules",
         }
     }
 }

@@ -53,8 +53,25 @@ fn a_rule_that_drops_the_probes_too_is_located_at_the_collector_and_no_backend_i
     }
     assert_eq!((rig.kind("a"), rig.stage("a")), (VerdictKind::Unknown, Some(Stage::Collector)));
     assert!(rig.verdict("a").reason.contains("rule"), "{}", rig.verdict("a").reason);
-    assert!(!rig.log.iter().any(is_conviction), "the same rules would drop the same again");
-    assert!(!rig.watch.collector(Tick(rig.now)).convicted);
+    let told = |rig: &Rig| {
+        let is_rules = |(_, effect): &&(u64, Effect)| {
+            matches!(effect, Effect::ConvictCollector { reason: Conviction::Rules, .. })
+        };
+        rig.log.iter().filter(is_rules).count()
+    };
+    assert_eq!(told(&rig), 1, "it is told once");
+    assert_eq!(rig.log.iter().filter(|told| is_conviction(told)).count(), 1, "and nothing else");
+    assert!(!rig.watch.collector(Tick(rig.now)).convicted, "the process works");
+    rig.path.probes_pass = true;
+    rig.run(2_000);
+    rig.path.probes_pass = false;
+    for _ in 0..8 {
+        rig.path.flow.received += 10;
+        rig.path.flow.dropped += 10;
+        rig.path.flow.dropped_by_rule += 10;
+        rig.run(500);
+    }
+    assert_eq!(told(&rig), 2, "each time that probes fall silent");
 }
 
 #[test]
