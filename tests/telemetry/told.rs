@@ -1,7 +1,9 @@
 //! All three signals arrive, from every role, and say what the role shows of itself.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use super::http;
 use super::process::Process;
 use super::taken::{Taken, array, attribute, number};
 use super::wait;
@@ -57,6 +59,12 @@ fn settled_series(page: &str) -> Vec<Series> {
         }
     }
     found
+}
+
+/// The names of what a page shows.
+fn families(page: &str) -> Vec<&str> {
+    let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    typed.filter(|name| page.lines().any(|line| line.starts_with(name))).collect()
 }
 
 fn tells_everything(port: &str, protocol: &str, more: &str) {
@@ -126,15 +134,35 @@ fn the_same_arrives_over_grpc_and_compressed() {
 }
 
 #[test]
+fn a_reload_is_told_and_what_telemetry_says_now_waits_for_the_next_start() {
+    let taker = Process::taker();
+    let mut teller = Process::new("collector", &towards(&taker, "http", "http", ""));
+    teller.start(&[]);
+    teller.configure(&towards(&taker, "http", "http", "spans_per_s = 1"));
+    kill_process(Pid::from_raw(teller.pid() as i32).unwrap(), Signal::HUP).unwrap();
+    let reload = wait("the reload is told", || {
+        let taken = Taken::of(&taker, "holdpoint-collector");
+        taken.spans.into_iter().find(|span| span["name"] == "reload")
+    });
+    // Ports that were found for 0 count as a change.
+    assert_eq!(attribute(&reload, "outcome"), "applied", "{reload}");
+    let warning = "what [telemetry] says now is taken at the next start";
+    assert!(teller.log().contains(warning), "{}", teller.log());
+}
+
+#[test]
 fn every_role_of_the_product_tells() {
     let taker = Process::taker();
     let mut product = Process::new("up", &towards(&taker, "http", "http", ""));
     product.start(&[]);
-    for role in ["collector", "watchdog", "gate"] {
-        let taken = wait(&format!("the {role} is heard"), || {
+    for (role, port) in [("collector", "admin"), ("watchdog", "listen"), ("gate", "listen")] {
+        let taken = wait(&format!("the whole page of the {role} is heard"), || {
+            let page = http::get(product.address(role, port)?, "/metrics")?.body;
             let taken = Taken::of(&taker, &format!("holdpoint-{role}"));
-            let has_metrics = taken.metrics.keys().any(|name| name.contains(role));
-            (has_metrics && taken.has_log("is up")).then_some(taken)
+            let shown = families(&page);
+            assert!(shown.len() > 10, "{page}");
+            let is_whole = shown.iter().all(|family| taken.metrics.contains_key(*family));
+            (is_whole && taken.has_log("is up")).then_some(taken)
         });
         let boot = product.run(role).unwrap()["boot"].clone();
         assert_eq!(attribute(&taken.resource, "service.instance.id"), boot, "{role}");
