@@ -37,6 +37,7 @@ use roles::{Call, OPERATIONS, Operation, Verb};
 
 mod attestations;
 pub mod body;
+pub mod forward;
 mod freezes;
 mod guard;
 mod health;
@@ -63,6 +64,8 @@ pub struct Api {
     pub issuer: Issuer,
     pub keys: Arc<Keys>,
     pub reverts: Arc<BTreeMap<Service, RevertAction>>,
+    /// For calls that another gate decides.
+    pub peers: reqwest::Client,
     /// What `approval_url` begins with.
     pub base_url: Arc<str>,
     /// The wall clock, for expiry times that others check.
@@ -144,7 +147,8 @@ pub fn router(api: Api) -> Router {
     for operation in OPERATIONS {
         let guard = middleware::from_fn_with_state((api.clone(), *operation), guard::check);
         let count = middleware::from_fn_with_state((api.clone(), *operation), count);
-        let route = serve(*operation).layer(guard).layer(count);
+        let pass = middleware::from_fn_with_state((api.clone(), *operation), forward::pass);
+        let route = serve(*operation).layer(pass).layer(guard).layer(count);
         router = router.route(operation.path, route);
     }
     router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(api)

@@ -177,6 +177,7 @@ impl Bound {
             issuer: Issuer::new(&wiring.permit_key),
             keys: Arc::new(Keys::new(&wiring.watchdog_keys)),
             reverts: actions,
+            peers: api::forward::peers(),
             base_url: base_url.into(),
             wall_ms: driver::wall_ms,
             tick: driver::boot_tick,

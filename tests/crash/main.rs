@@ -19,6 +19,7 @@
 mod http;
 
 mod child;
+mod filesystem;
 mod load;
 mod sink;
 mod wire;

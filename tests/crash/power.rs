@@ -1,82 +1,22 @@
 //! Power cuts: what the kernel had not brought to the disk is gone, and nothing acknowledged is.
-//!
-//! `kill -9` leaves the kernel its cache, so it cannot show that a sync was forgotten. Here the
-//! spool is on a filesystem of its own that is shut down in the middle of the work, as a power cut
-//! would: what was not synced never reaches its image.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::child::Collector;
+use super::filesystem::Filesystem;
 use super::load::{Habit, Load};
 use super::sink::{Mood, Sink};
 use super::{Chance, from_env, skip, turn, wait};
 
-/// EXT4_IOC_SHUTDOWN without flushing the journal.
-const CUT: &str = "import fcntl, os, struct, sys
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
-
-/// A filesystem whose power can be cut.
-struct Filesystem {
-    image: PathBuf,
-    path: PathBuf,
-}
-
-impl Filesystem {
-    fn mount(collector: &Collector) -> Option<Self> {
-        let (image, path) = (collector.dir.path().join("image"), collector.data().join("spool"));
-        fs::create_dir(&path).expect("it can be made");
-        let file = fs::File::create(&image).expect("it can be made");
-        file.set_len(128 << 20).expect("it is sparse");
-        let filesystem = Self { image, path };
-        let made = works(Command::new("mkfs.ext4").arg("-q").arg(&filesystem.image));
-        if made && filesystem.on() {
-            return Some(filesystem);
-        }
-        skip("permission to mount an image", "see that what is acknowledged survives a power cut");
-        None
+/// The collector's spool on a filesystem of its own.
+fn mount(collector: &Collector) -> Option<Filesystem> {
+    let (image, path) = (collector.dir.path().join("image"), collector.data().join("spool"));
+    let mounted = Filesystem::mount(image, path);
+    if mounted.is_none() {
+        let what = "see that what is acknowledged survives a power cut";
+        skip("permission to mount an image", what);
     }
-
-    fn on(&self) -> bool {
-        works(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.path))
-    }
-
-    /// From here on nothing reaches the image, and every write fails.
-    fn cut(&self) {
-        assert!(
-            works(Command::new("python3").args(["-c", CUT]).arg(&self.path)),
-            "the power is cut"
-        );
-    }
-
-    fn off(&self) {
-        assert!(unmount(&self.path), "{} is unmounted", self.path.display());
-    }
-}
-
-impl Drop for Filesystem {
-    fn drop(&mut self) {
-        if !unmount(&self.path) {
-            works(Command::new("umount").arg("-l").arg(&self.path));
-        }
-    }
-}
-
-fn unmount(path: &Path) -> bool {
-    // Not lazily: what is mounted again must not be the old one.
-    (0..100).any(|_| {
-        let done = works(Command::new("umount").arg(path));
-        if !done {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        done
-    })
-}
-
-fn works(command: &mut Command) -> bool {
-    command.output().is_ok_and(|ended| ended.status.success())
+    mounted
 }
 
 #[test]
@@ -85,7 +25,7 @@ fn what_was_acknowledged_survives_power_cuts() {
     let cuts = from_env("HOLDPOINT_POWER_CUTS", 6);
     let (sink, mut chance) = (Sink::start(), Chance::seeded());
     let mut collector = Collector::new("", &[format!("endpoint = \"http://{}\"", sink.address)]);
-    let Some(filesystem) = Filesystem::mount(&collector) else { return };
+    let Some(filesystem) = mount(&collector) else { return };
     let habit = Habit { clients: 4, pause: Duration::from_millis(1), padding: 50 };
     let load = Load::start(habit, collector.start());
     let mut doubtful = Vec::new();

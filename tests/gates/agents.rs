@@ -25,6 +25,7 @@ struct Office {
     world: World,
     books: Mutex<Books>,
     stop: AtomicBool,
+    is_doubtful: AtomicBool,
     changes: AtomicU64,
 }
 
@@ -43,6 +44,7 @@ impl Agents {
             world: World::start(services, std::slice::from_ref(door)),
             books: Mutex::default(),
             stop: AtomicBool::new(false),
+            is_doubtful: AtomicBool::new(false),
             changes: AtomicU64::new(0),
         });
         let mut threads = Vec::new();
@@ -70,6 +72,12 @@ impl Agents {
     /// What they were told until now.
     pub fn told(&self) -> usize {
         self.office.books.lock().unwrap().decisions.len()
+    }
+
+    /// From here on, or no longer, answers show nothing and are not written down.
+    pub fn doubt(&self, is_doubtful: bool) {
+        let _books = self.office.books.lock().unwrap();
+        self.office.is_doubtful.store(is_doubtful, Ordering::Release);
     }
 
     pub fn stop(self) -> Books {
@@ -142,11 +150,15 @@ impl Office {
 
     /// One call of an agent, written down.
     fn ask(&self, service: &str, path: &str, body: &Value) -> Option<Value> {
+        let was_doubtful = self.is_doubtful.load(Ordering::Acquire);
         let Told { status, body, asked, read } = self.door.call("agent", "POST", path, body)?;
         if status != 200 {
             return None;
         }
         let mut books = self.books.lock().unwrap();
+        if was_doubtful || self.is_doubtful.load(Ordering::Acquire) {
+            return Some(body);
+        }
         let decision = body["decision"].as_str().expect("an answer has a decision").to_owned();
         if let Some(id) = body["evidence_id"].as_str() {
             // What follows a request may answer by the state, and names the decision there was.
@@ -168,6 +180,7 @@ impl Office {
             _ => format!("service={}", services[pick]),
         };
         let body = json!({"scope": scope, "reason": "stop"});
+        let was_doubtful = self.is_doubtful.load(Ordering::Acquire);
         let Some(told) = self.door.call("operator", "POST", "/v1/freezes", &body) else {
             std::thread::sleep(PAUSE);
             return;
@@ -177,7 +190,10 @@ impl Office {
             let id = told.body["id"].as_str().expect("a freeze has an id").to_owned();
             let answered = told.read;
             let freeze = Freeze { id, scope, answered, thaw_sent: None };
-            self.books.lock().unwrap().freezes.push(freeze);
+            let mut books = self.books.lock().unwrap();
+            if !was_doubtful && !self.is_doubtful.load(Ordering::Acquire) {
+                books.freezes.push(freeze);
+            }
         }
         std::thread::sleep(Duration::from_millis(chance.below(60)));
         let listed = self.door.call("operator", "GET", "/v1/freezes", &Value::Null);

@@ -9,9 +9,9 @@ use super::agents::Agents;
 use super::process::{Gate, PATIENCE};
 use super::{Chance, from_env, server, turn, wait};
 
-const SERVICES: usize = 4;
+pub const SERVICES: usize = 4;
 /// What a killed gate's lease keeps the next one waiting for.
-const LEASE_MS: u64 = 1_000;
+const LEASE_MS: u64 = 1_500;
 
 /// Times that fit a life of a few hundred milliseconds.
 const POLICY: &str = "[policy]
@@ -87,15 +87,15 @@ fn kill_again_and_again(store: &str) {
     assert!(!books.permits.is_empty() && !books.freezes.is_empty() && reverts > 0, "of all kinds");
 }
 
-fn leads(gate: &Gate) {
+pub fn leads(gate: &Gate) {
     let door = gate.door();
     wait("the gate decides", PATIENCE, || {
-        door.get("/readyz").filter(|answer| answer.status == 200).map(|_| ())
+        door.get("/readyz").filter(|answer| answer.json()["status"] == "ready").map(|_| ())
     });
 }
 
 /// The target keeps what it did by the order's id, as one that is fenced does.
-fn config(home: &Path, store: &str, services: &[String]) -> String {
+pub fn config(home: &Path, store: &str, services: &[String]) -> String {
     let script = format!(
         "[ -n \\\"$HOLDPOINT_DRY_RUN\\\" ] && exit 0; \
          echo $HOLDPOINT_ROLLOUT $HOLDPOINT_GENERATION $HOLDPOINT_EFFECT_ID >> {0}/orders; \

@@ -6,8 +6,8 @@
 //!      (what was answered, and when)   kill -9, STOP        that loses or delays everything
 //! ```
 //!
-//! Long variants are asked for by the environment: `HOLDPOINT_GATE_KILLS=500` and
-//! `HOLDPOINT_GATE_TERMS=50`; `HOLDPOINT_SEED` repeats the moments.
+//! Long variants are asked for by the environment: `HOLDPOINT_GATE_KILLS=500`,
+//! `HOLDPOINT_GATE_TERMS=50`, `HOLDPOINT_GATE_CUTS=100`; `HOLDPOINT_SEED` repeats the moments.
 //!
 //! Invariant: what counts is what a client was told, compared with what the store holds at the end.
 
@@ -21,7 +21,10 @@ mod server;
 
 mod agents;
 mod books;
+#[path = "../crash/filesystem.rs"]
+mod filesystem;
 mod kills;
+mod power;
 mod process;
 mod proxy;
 mod terms;
@@ -52,6 +55,15 @@ fn wait<T>(what: &str, limit: Duration, mut seen: impl FnMut() -> Option<T>) -> 
 /// A number from the environment.
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Says that `part` is missing and what for; panics where every part is required.
+fn skip(part: &str, what: &str) {
+    assert!(
+        std::env::var("HOLDPOINT_REQUIRE").as_deref() != Ok("all"),
+        "{part} is required here and missing; it is needed to {what}"
+    );
+    eprintln!("skipped: no {part}, so nothing is shown of this: {what}");
 }
 
 /// Numbers that look random and repeat with their seed (SplitMix64).

@@ -69,12 +69,13 @@ impl Gate {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.home.join("log"));
         let log = log.expect("a log");
         let child = Command::new(EXE)
-            .args(["gate", "--config"])
+            .args(["gate", "--lifeline", "--config"])
             .arg(self.home.join("holdpoint.toml"))
             .arg("--data-dir")
             .arg(self.home.join("data"))
             .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
+            // Its end is the gate's, whatever becomes of the test.
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("one more handle"))
             .stderr(log)
             .spawn();

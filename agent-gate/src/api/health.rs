@@ -5,11 +5,13 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http};
+use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::refusal::Refusal;
+use super::{Api, forward};
+use crate::lead::Lead;
 use crate::metrics::CONTENT_TYPE;
 
 /// The answer of `/healthz` and `/readyz`.
@@ -23,8 +25,12 @@ pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// The driver takes commands and commits.
-pub async fn readyz(State(api): State<Api>) -> Result<Json<Health>, Refusal> {
+/// The driver takes commands and commits; or another gate's does, and this one passes on to it.
+pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Result<Json<Health>, Refusal> {
+    if let Lead::Others { url } = api.desk.lead() {
+        forward::is_ready(&api, &url, &headers).await?;
+        return Ok(Json(Health { status: "standby" }));
+    }
     api.look(|_, _, _| ()).await?;
     Ok(Json(Health { status: "ready" }))
 }

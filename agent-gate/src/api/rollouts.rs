@@ -382,17 +382,20 @@ fn answer(api: &Api, reply: &RolloutReply) -> RolloutAnswer {
     let Some(terms) = &decision.permit else { return said };
     // Held until the token is made: `shut` then knows that a permit is on its way.
     let admitted = api.shared.latch.admit(terms.decided);
-    // A lease that ran out since the commit may be another gate's by now, and with it the freezes.
-    let admitted = admitted.ok().filter(|_| api.shared.hold.stands((api.tick)()));
-    match admitted {
-        Some(_admission) => said.permit = Some(permit(api, terms, *decided_at)),
-        None => {
-            said.decision = DecisionKind::Hold.as_str();
-            let message = "a freeze overtook this permit; it was not issued";
-            said.reasons = vec![ReasonView::new(Code::Frozen, message)];
-            said.retry_after_s = Some(FENCED_RETRY.as_secs());
+    let (code, message) = match admitted {
+        // A lease that ran out since the commit may be another gate's by now, with its freezes.
+        Ok(_) if !api.shared.hold.stands((api.tick)()) => {
+            (Code::Unknown, "this gate's turn may be over; the permit was not issued")
         }
-    }
+        Ok(_admission) => {
+            said.permit = Some(permit(api, terms, *decided_at));
+            return said;
+        }
+        Err(_) => (Code::Frozen, "a freeze overtook this permit; it was not issued"),
+    };
+    said.decision = DecisionKind::Hold.as_str();
+    said.reasons = vec![ReasonView::new(code, message)];
+    said.retry_after_s = Some(FENCED_RETRY.as_secs());
     said
 }
 

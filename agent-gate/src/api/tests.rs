@@ -82,7 +82,10 @@ fn waiting(api: &Api) -> usize {
 
 /// An API on a driver whose store the test holds back, and the store.
 async fn api() -> (Api, Paused) {
-    let store = Paused::new(COMMITS);
+    api_on(Paused::new(COMMITS)).await
+}
+
+async fn api_on(store: Paused) -> (Api, Paused) {
     let policy = Policy { dwell_ms: 1, ..Policy::default() };
     let checkout = ServicePolicy {
         name: service(),
@@ -120,6 +123,7 @@ async fn api() -> (Api, Paused) {
         issuer: Issuer::new(&[1; 32]),
         keys: Arc::new(Keys::new(&BTreeMap::new())),
         reverts,
+        peers: forward::peers(),
         base_url: "http://gate".into(),
         wall_ms: driver::wall_ms,
         tick: driver::boot_tick,
@@ -199,6 +203,27 @@ async fn a_permit_that_a_freeze_overtakes_is_held_back() {
     assert_eq!(answer["reasons"][0]["message"], "a freeze overtook this permit; it was not issued");
     assert_eq!(frozen.await.expect("no panic")["stage"], "durable");
     assert!(hold.await.expect("no panic").is_ok());
+}
+
+#[tokio::test]
+async fn a_permit_whose_lease_ran_out_since_its_commit_is_held_back() {
+    let (api, _) = api_on(Paused { lease: Some(Duration::ZERO), ..Paused::new(COMMITS) }).await;
+    let router = router(api.clone());
+    let held = async {
+        for seq in 1.. {
+            api.step(Event::Attested(attestation(seq))).await.expect("taken");
+            let answer = post(router.clone(), "/v1/rollouts", request("c-1")).await;
+            assert_eq!(
+                (answer["decision"].as_str(), &answer["permit"]),
+                (Some("hold"), &Value::Null)
+            );
+            let message = answer["reasons"][0]["message"].as_str().expect("a message");
+            if message.contains("turn may be over") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.expect("decided, and not issued");
 }
 
 async fn until(is_so: impl Fn() -> bool) {

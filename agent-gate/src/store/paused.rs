@@ -19,6 +19,8 @@ pub struct Paused {
     /// Commits that were begun.
     pub begun: Arc<AtomicUsize>,
     pub kept: Arc<Mutex<Vec<Batch>>>,
+    /// What stands behind a commit.
+    pub lease: Option<Duration>,
 }
 
 impl Paused {
@@ -29,6 +31,7 @@ impl Paused {
             fails: Arc::default(),
             begun: Arc::default(),
             kept: Arc::default(),
+            lease: None,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Store for Paused {
     }
 
     fn lease(&self) -> Option<Duration> {
-        None
+        self.lease
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {

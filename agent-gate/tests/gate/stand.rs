@@ -97,7 +97,7 @@ fn config_of_the_run() -> Config {
         std::process::exit(0);
     };
     let store = StoreKind::try_from(url).expect("a URL");
-    Config { store, lease_ms: 1_000, ..config() }
+    Config { store, lease_ms: 4_000, ..config() }
 }
 
 /// A running gate.
