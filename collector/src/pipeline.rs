@@ -126,8 +126,9 @@ impl Pipeline {
                     came.push(std::mem::replace(&mut content, ruled.content));
                     (left, probes, ruled_out) = (ruled.records, ruled.probes, ruled.dropped);
                 }
-                // What rules have emptied goes nowhere.
-                if left > 0 || ruled_out == 0 {
+                // What rules have emptied goes nowhere, and nobody will see it.
+                let emptied = left == 0 && ruled_out > 0;
+                if !emptied {
                     let kept = self.keep(content, kind, left, probes, scanned.service()).await;
                     taken.rejected = kept.inspect_err(|_| {
                         self.tally.refused(&scanned);
@@ -135,7 +136,11 @@ impl Pipeline {
                     })?;
                 }
                 self.ruled_out(kind, ruled_out);
-                self.tally.add(&scanned, driver::now(), driver::unix_ms());
+                if emptied {
+                    self.tally.emptied(&scanned);
+                } else {
+                    self.tally.add(&scanned, driver::now(), driver::unix_ms());
+                }
                 self.taps.passes(signal, &whole, driver::now);
                 scanned.records
             }

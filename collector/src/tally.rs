@@ -94,6 +94,11 @@ impl Tally {
         self.change(|book| book.follow(worst, delivered));
     }
 
+    /// Counts a request that rules have emptied: it arrived, and is no arrival of anybody.
+    pub(crate) fn emptied(&self, scanned: &Scanned<'_>) {
+        self.change(|book| book.emptied(scanned));
+    }
+
     /// Counts records that arrived and that rules of the configuration dropped.
     pub(crate) fn ruled_out(&self, records: u64) {
         self.change(|book| book.flow_mut().dropped_by_rule += records);

@@ -157,6 +157,25 @@ impl Book {
         });
     }
 
+    /// A service is told to be silent because of our rules.
+    pub(super) fn emptied(&mut self, scanned: &Scanned<'_>) {
+        self.flow_mut().received += scanned.records;
+        scanned.each(|found| {
+            if found.counts.records == 0 || found.identity.is_probe() {
+                return;
+            }
+            match self.row_of(&found.identity) {
+                Ok(at) => {
+                    let row = &mut self.rows[at];
+                    row.particulars.ruled_out[scanned.signal as usize] += found.counts.records;
+                    row.changed_at = self.cursor;
+                }
+                Err(NoRow::Unnamed) => self.unnamed_records += found.counts.records,
+                Err(NoRow::Full) => self.rows_refused += 1,
+            }
+        });
+    }
+
     fn add_found(
         &mut self,
         scanned: &Scanned<'_>,

@@ -54,6 +54,10 @@ async fn what_a_rule_drops_is_counted_and_what_it_adds_arrives() {
     let flow = &page.flow;
     assert_eq!((flow.received, flow.dropped, flow.dropped_by_rule), (2, 1, 1));
     assert_eq!(page.rows.len(), 2, "both services were heard");
+    let ruled_out = page.rows.iter().map(|row| row.particulars.as_ref().map(|it| it.ruled_out));
+    assert_eq!(ruled_out.collect::<Vec<_>>(), [Some([1, 0, 0]), Some([0; 3])]);
+    let arrived = page.rows.iter().map(|row| row.traces.as_ref().map(|it| it.records));
+    assert_eq!(arrived.collect::<Vec<_>>(), [None, Some(1)], "what nobody will see is no arrival");
     let labels = r#"{exporter="",signal="traces",reason="rule"}"#;
     let dropped = format!("holdpoint_collector_dropped_records_total{labels}");
     assert_eq!(rig.metric(&dropped).await, Some(1.0));

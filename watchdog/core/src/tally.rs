@@ -137,6 +137,9 @@ pub struct Particulars {
     /// Records that the collector refused for want of room: if the service is silent here, it is
     /// the collector's doing.
     pub refused: u64,
+    /// Records of requests that rules of the collector's configuration emptied, by signal in the
+    /// order of [`Signal::ALL`]. They are no arrivals: nothing of them gets through to anybody.
+    pub ruled_out: [u64; 3],
     pub streams: Streams,
 }
 

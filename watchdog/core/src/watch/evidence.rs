@@ -55,6 +55,10 @@ impl ServiceWatch {
             | Telemetry::PartlyMute
             | Telemetry::Mute => self.is_refused_of_late(readings, telemetry, &moment),
         };
+        let own = match refusing {
+            true => Some(Path::Refusing),
+            false => self.is_ruled_out(readings, &moment).then_some(Path::Filtered),
+        };
         Evidence {
             observer: self.observer(world),
             beats: self.beats(world),
@@ -62,7 +66,7 @@ impl ServiceWatch {
             counts: compared.map_or(Counts::Unproven, |compared| compared.counts),
             values: if standing { Values::Standing } else { Values::Moving },
             probes: worst(world.probe_states, self.asked(world)),
-            path: self.path(world, refusing),
+            path: self.path(world, own),
         }
     }
 
@@ -80,6 +84,15 @@ impl ServiceWatch {
             let silent = matches!(reading, Reading::Silent | Reading::Mute);
             let blind = telemetry == Telemetry::BlindInstance && stream.expected;
             (silent || blind) && age_ms <= stream.limit_ms(m)
+        })
+    }
+
+    /// Whether a signal that is silent was sent, and emptied by rules of the collector.
+    fn is_ruled_out(&self, readings: [Reading; 3], m: &Moment) -> bool {
+        let silent = |reading: Reading| matches!(reading, Reading::Silent | Reading::Mute);
+        self.streams.iter().zip(readings).zip(self.ruled_out).any(|((stream, reading), at)| {
+            let recent = at.is_some_and(|at| m.now.since_ms(at) <= stream.limit_ms(m));
+            stream.expected && silent(reading) && recent
         })
     }
 
@@ -278,15 +291,18 @@ impl ServiceWatch {
         Asked::of(sends.map(|stream| stream.signal)).within(world.probed)
     }
 
-    fn path(&self, world: &World<'_>, refusing: bool) -> Path {
+    /// `own`: what the collector does to this very service, if it says so.
+    fn path(&self, world: &World<'_>, own: Option<Path>) -> Path {
         let last = self.streams.iter().filter_map(|stream| stream.last_arrival).max();
         let asked = self.asked(world);
         let state = worst(world.probe_states, asked);
         let overdue = matches!(state, Probes::Late | Probes::Lost);
+        if let Some(own) = own.filter(|_| !world.mass_silence && !world.collector_sick) {
+            return own;
+        }
         match world.backend {
             _ if world.mass_silence => Path::MassSilence,
             _ if world.collector_sick => Path::CollectorSick,
-            _ if refusing => Path::Refusing,
             Backend::Stalled | Backend::Refuses if overdue => Path::BackendStalled,
             Backend::ExporterStalled if overdue => Path::ExporterStalled,
             Backend::Filtered if overdue => Path::Filtered,
@@ -325,7 +341,8 @@ impl ServiceWatch {
         }
         for stream in &self.streams {
             stream.next_changes(&moment).into_iter().flatten().for_each(&mut consider);
-            if let Some(refused) = self.refused {
+            let ruled_out = self.ruled_out[stream.signal as usize];
+            for refused in self.refused.into_iter().chain(ruled_out) {
                 consider(refused.plus_ms(stream.limit_ms(&moment) + 1));
             }
             let own = self.instances.values().map(|i| &i.dating[stream.signal as usize]);

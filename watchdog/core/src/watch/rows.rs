@@ -51,6 +51,8 @@ pub(super) struct RowGrowth {
     pub adjusted_milli: Option<u64>,
     /// Records that the collector refused since the page before.
     pub refused: u64,
+    /// Whether its rules emptied requests of each signal since then.
+    pub ruled_out: [bool; 3],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +71,7 @@ struct Row {
     red: Option<(u64, u64)>,
     /// Adjusted requests and refused records, cumulative.
     particulars: Option<(u64, u64)>,
+    ruled_out: [u64; 3],
 }
 
 #[derive(Debug, Clone, Default)]
@@ -115,7 +118,11 @@ impl Rows {
             Some(refused) if !page.is_base => refused,
             Some(_) | None => 0,
         };
+        let was = before.map_or([0; 3], |row| row.ruled_out);
+        let ruled = tally.particulars.as_ref().map_or(was, |particulars| particulars.ruled_out);
+        let ruled_out = [0, 1, 2].map(|index| ruled[index] > was[index] && !page.is_base);
         let row = Row {
+            ruled_out: ruled,
             epoch: page.epoch,
             touched: page.now,
             signals: seen,
@@ -123,7 +130,7 @@ impl Rows {
             particulars: told.or(base),
         };
         self.rows.insert(key, row);
-        RowGrowth { signals, red, adjusted_milli, refused }
+        RowGrowth { signals, red, adjusted_milli, refused, ruled_out }
     }
 
     fn make_room(&mut self) {
@@ -213,6 +220,22 @@ mod tests {
         assert_eq!((again.arrivals, again.records), (0, 0));
         let anew = traces(rows.take(&row(2, 0), page(2_000, 2, false)));
         assert_eq!((anew.arrivals, anew.records, anew.gap_ms), (2, 20, None));
+    }
+
+    #[test]
+    fn what_rules_emptied_is_told_as_it_grows_and_signal_by_signal() {
+        use crate::tally::Particulars;
+
+        let told = |ruled_out| TallyRow {
+            particulars: Some(Particulars { ruled_out, ..Particulars::default() }),
+            ..row(1, 0)
+        };
+        let mut rows = Rows::default();
+        let mut take = |row, now| rows.take(&row, page(now, 1, now == 1_000)).ruled_out;
+        assert_eq!(take(told([7, 0, 0]), 1_000), [false; 3], "it may be long ago");
+        assert_eq!(take(told([9, 0, 1]), 1_100), [true, false, true]);
+        assert_eq!(take(row(1, 0), 1_200), [false; 3]);
+        assert_eq!(take(told([9, 0, 1]), 1_300), [false; 3]);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(super) struct ServiceWatch {
     pub is_unnamed: bool,
     /// When the collector last refused records of it for want of room.
     pub refused: Option<Tick>,
+    /// When its rules last emptied a request of each signal.
+    pub ruled_out: [Option<Tick>; 3],
     /// When the work counter last grew.
     pub last_work: Option<Tick>,
     /// When the only process was last replaced: its debts went with it.
@@ -115,6 +117,7 @@ impl ServiceWatch {
             worked: 0,
             is_unnamed: false,
             refused: None,
+            ruled_out: [None; 3],
             last_work: None,
             restarted: None,
             first_live: None,
@@ -252,6 +255,9 @@ impl ServiceWatch {
         self.count_records(row, &growth);
         if growth.refused > 0 {
             self.refused = Some(page.now);
+        }
+        for (at, grew) in self.ruled_out.iter_mut().zip(growth.ruled_out) {
+            *at = if grew { Some(page.now) } else { *at };
         }
         if let Some(revision) = &row.revision {
             let counts = self.revisions.touch(revision, page.now);

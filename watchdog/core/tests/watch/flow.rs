@@ -41,6 +41,23 @@ fn a_service_that_falls_silent_after_it_was_refused_is_lost_in_its_own_right() {
 }
 
 #[test]
+fn a_rule_that_drops_one_service_is_located_at_the_collector_although_probes_return() {
+    for (metrics_ms, lost) in [(None, VerdictKind::TelemetryLost), (Some(500), VerdictKind::Lossy)]
+    {
+        let mut rig = Rig::live(Behaviour { metrics_ms, ..Behaviour::default() });
+        rig.of("a").ruled_out = true;
+        rig.until("a", lost, 2_300);
+        assert_eq!(rig.stage("a"), Some(Stage::Collector));
+        rig.run(20_000);
+        assert_eq!((rig.kind("a"), rig.stage("a")), (lost, Some(Stage::Collector)));
+        assert!(!rig.log.iter().any(is_conviction), "the same rules would drop the same again");
+        rig.of("a").traces_ms = None;
+        rig.run(3_000);
+        assert_eq!(rig.stage("a"), Some(Stage::Sdk), "nothing came that could have been dropped");
+    }
+}
+
+#[test]
 fn a_rule_that_drops_the_probes_too_is_located_at_the_collector_and_no_backend_is_blamed() {
     let mut rig = Rig::live(Behaviour::default());
     rig.path.probes_pass = false;

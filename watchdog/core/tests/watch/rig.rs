@@ -40,6 +40,8 @@ pub struct Behaviour {
     pub sampled: u64,
     /// The collector refuses what is exported.
     pub refused: bool,
+    /// A rule of the collector empties its traces.
+    pub ruled_out: bool,
 }
 
 impl Default for Behaviour {
@@ -61,6 +63,7 @@ impl Default for Behaviour {
             share: 10,
             sampled: 10,
             refused: false,
+            ruled_out: false,
         }
     }
 }
@@ -83,6 +86,7 @@ struct Row {
     spans: u64,
     adjusted_milli: u64,
     refused: u64,
+    ruled_out: u64,
     last: BTreeMap<Signal, u64>,
     dirty: bool,
 }
@@ -321,6 +325,7 @@ impl Rig {
             spans: 0,
             adjusted_milli: 0,
             refused: 0,
+            ruled_out: 0,
             last: BTreeMap::new(),
             dirty: true,
         });
@@ -329,7 +334,9 @@ impl Rig {
             row.refused += std::mem::take(&mut process.unexported);
             return;
         }
-        if traces {
+        if traces && behaviour.ruled_out {
+            row.ruled_out += std::mem::take(&mut process.unexported);
+        } else if traces {
             let made = std::mem::take(&mut process.unexported);
             let spans = made * behaviour.sampled / 10;
             row.spans += spans;
@@ -417,6 +424,7 @@ impl Rig {
                     particulars: Some(Particulars {
                         adjusted_requests_milli: row.adjusted_milli,
                         refused: row.refused,
+                        ruled_out: [row.ruled_out, 0, 0],
                         ..Particulars::default()
                     }),
                 }
