@@ -30,6 +30,7 @@ fn no_fault_is_waved_through_but_by_a_known_gap() {
     println!("{}\n{}", table::beside_the_peers(&cells), table::ours(&cells));
     let new = table::unexpected(&cells);
     assert!(new.is_empty(), "waved through, by fault, phase and seeds: {new:#?}");
+    assert_eq!(table::frozen_idle(&cells), [], "idle is no fault");
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Cell {
     /// The known gap that they fall into, by seed.
     pub known: BTreeMap<u64, &'static str>,
     pub shut_ms: Vec<u64>,
+    /// Seeds of an honest agent in which there was no traffic and a freeze for it.
+    pub frozen_idle: Vec<u64>,
     /// How many of the trials each peer waves on.
     pub peers: BTreeMap<Peer, u64>,
 }
@@ -71,12 +73,14 @@ pub fn faulty(seeds: u64) -> Cells {
         let plan = Plan::new(Some(fault), phase, index % seeds);
         let peers: Vec<Peer> =
             Peer::ALL.iter().copied().filter(|peer| waves_on(*peer, &plan)).collect();
-        (fault, phase, index % seeds, plan.known_gap(), Trial::new(plan).run(), peers)
+        let is_idle = fault == Fault::ZeroTraffic && !plan.is_rogue;
+        (fault, phase, index % seeds, (plan.known_gap(), is_idle), Trial::new(plan).run(), peers)
     });
     let mut cells = Cells::new();
-    for (fault, phase, seed, known, outcome, peers) in outcomes {
+    for (fault, phase, seed, (known, is_idle), outcome, peers) in outcomes {
         let cell = cells.entry((fault, phase)).or_default();
         cell.take(seed, known, &outcome);
+        cell.frozen_idle.extend((is_idle && outcome.froze).then_some(seed));
         for peer in peers {
             *cell.peers.entry(peer).or_default() += 1;
         }
@@ -122,6 +126,14 @@ pub fn unexpected(cells: &Cells) -> Vec<(&'static str, &'static str, Vec<u64>)> 
         })
         .filter(|(_, _, seeds)| !seeds.is_empty())
         .collect()
+}
+
+/// Idle services that caused a freeze.
+pub fn frozen_idle(cells: &Cells) -> Vec<(&'static str, u64)> {
+    let each = cells
+        .iter()
+        .flat_map(|((_, phase), cell)| cell.frozen_idle.iter().map(|seed| (phase.as_str(), *seed)));
+    each.collect()
 }
 
 /// The gate's own table: how trials ended, and how soon sight was known to be lost.

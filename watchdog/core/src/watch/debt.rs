@@ -7,7 +7,8 @@
 //! * a whole interval that grew lies after the last arrival: certain at the end of the interval;
 //! * work is steady and, spread evenly, [`CERTAIN`] requests fall after the last arrival: certain
 //!   at the moment of the last of these (the chance of none is e⁻⁵ < 1 % for random arrivals, and
-//!   a second period must pass in silence before anything follows from it).
+//!   a second period must pass in silence before anything follows from it). Traffic that stops at
+//!   once may have stopped before the last arrival, so a beat without growth takes this back.
 //!
 //! Invariant: an arrival answers everything before it and nothing after it.
 
@@ -19,8 +20,9 @@ const CERTAIN: u64 = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Debt {
-    /// Since when unanswered work is certain.
+    /// Since when unanswered work is certain, by a whole interval and by work spread evenly.
     since: Option<Tick>,
+    spread: Option<Tick>,
     /// The growth that no arrival has answered, as one stretch without a beat that stood still.
     stretch: Option<Stretch>,
     /// Requests after the last arrival, work spread evenly.
@@ -37,7 +39,8 @@ struct Stretch {
 }
 
 impl Debt {
-    pub const NONE: Self = Self { since: None, stretch: None, pending: 0, last: None };
+    pub const NONE: Self =
+        Self { since: None, spread: None, stretch: None, pending: 0, last: None };
 
     /// Adds work; `arrived` is the last arrival. Where the watch was blind until `blind_until`,
     /// nothing counts from before.
@@ -57,21 +60,25 @@ impl Debt {
             },
         });
         if arrived.is_none_or(|arrived| work.from >= arrived) {
-            self.certain(work.to);
+            self.since = Some(self.since.map_or(work.to, |since| since.min(work.to)));
         }
         if work.steady {
             let span = work.to.since_ms(work.from).max(1);
             let share = work.amount.saturating_mul(work.to.since_ms(start)) / span;
             if self.pending < CERTAIN && self.pending + share >= CERTAIN {
                 let missing = CERTAIN - self.pending;
-                self.certain(start.plus_ms(missing.saturating_mul(span) / work.amount.max(1)));
+                let at = start.plus_ms(missing.saturating_mul(span) / work.amount.max(1));
+                self.spread = Some(self.spread.map_or(at, |spread| spread.min(at)));
             }
             self.pending = self.pending.saturating_add(share);
         }
     }
 
-    fn certain(&mut self, at: Tick) {
-        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+    /// A beat told no work: what was spread evenly until the beat before may have ended sooner.
+    pub const fn stand(&mut self) {
+        self.spread = None;
+        self.pending = 0;
+        self.last = None;
     }
 
     /// An arrival at `at` answers the work before it.
@@ -87,8 +94,8 @@ impl Debt {
     }
 
     /// Since when unanswered work is certain; `None` if it is not.
-    pub const fn since(&self) -> Option<Tick> {
-        self.since
+    pub fn since(&self) -> Option<Tick> {
+        self.since.into_iter().chain(self.spread).min()
     }
 
     /// Whether beats witnessed work without a pause from `from` to about `to`.
@@ -122,6 +129,17 @@ mod tests {
         let mut debt = Debt::NONE;
         debt.add(work(0, 1_000, 100, true), Some(Tick(200)), Tick(0));
         assert_eq!(debt.since(), Some(Tick(250)));
+    }
+
+    #[test]
+    fn traffic_that_stops_at_once_may_have_stopped_before_the_arrival() {
+        let mut debt = Debt::NONE;
+        debt.add(work(0, 1_000, 100, true), Some(Tick(500)), Tick(0));
+        debt.stand();
+        assert_eq!(debt.since(), None);
+        debt.add(work(2_000, 3_000, 1, false), Some(Tick(500)), Tick(0));
+        debt.stand();
+        assert_eq!(debt.since(), Some(Tick(3_000)), "a whole interval is no guess");
     }
 
     #[test]

@@ -154,6 +154,8 @@ impl InstanceWatch {
                 debt.add(work, last, blind_until);
             }
             self.standing.work(work, blind_until);
+        } else {
+            self.debts.iter_mut().for_each(Debt::stand);
         }
         Heard::SameBoot { work, passage }
     }
@@ -180,6 +182,11 @@ impl InstanceWatch {
         self.growths.rotate_right(1);
         self.growths[0] = amount;
         Work { from, to, amount, steady: least > 0 && least >= most / 4 }
+    }
+
+    /// Whether its last beat told no work.
+    pub const fn stands(&self) -> bool {
+        self.requests.is_some() && self.growths[0] == 0
     }
 
     /// The counter as last told; `None` if this instance tells none.

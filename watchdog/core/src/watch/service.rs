@@ -159,8 +159,9 @@ impl ServiceWatch {
             }
             Heard::SameBoot { work, passage } => {
                 self.quality.pass(passage, bounds.interval_ms);
-                if let Some(work) = work {
-                    self.work(work, now, blind_until);
+                match work {
+                    Some(work) => self.work(work, now, blind_until),
+                    None => self.stand(),
                 }
                 work.map(|work| work.amount)
             }
@@ -233,6 +234,13 @@ impl ServiceWatch {
         self.last_work = Some(now);
         for stream in &mut self.streams {
             stream.work(work, blind_until);
+        }
+    }
+
+    /// A beat told no work. If none did, work spread evenly may have ended before the last arrival.
+    fn stand(&mut self) {
+        if self.instances.values().all(InstanceWatch::stands) {
+            self.streams.iter_mut().for_each(|stream| stream.debt.stand());
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod flow;
 mod healthy;
+mod idle;
 mod memory;
 mod path;
 mod rig;
