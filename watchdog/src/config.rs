@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use watchdog_core::liveness::LivenessContract;
 use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
-use watchdog_core::watch::{ExpectedService, WatchConfig};
+use watchdog_core::watch::{ExpectedService, ReadbackBounds, WatchConfig};
 
 use crate::supervise::Limits;
 
@@ -55,6 +55,8 @@ pub struct Config {
     /// A collector that is not Holdpoint's, in the place of ours; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Foreign>,
+    /// Whether and how probes are read back from the backend.
+    pub readback: ReadbackConfig,
     /// How often the collector may be started again, and what makes its configuration known good.
     pub healing: Limits,
     /// The thresholds of the judge. Its `beat_interval_ms` is taken from the key of the same name
@@ -110,6 +112,7 @@ impl Default for Config {
             dead_man_interval_ms: 60_000,
             watchdog_device: None,
             foreign: None,
+            readback: ReadbackConfig::default(),
             healing: Limits::default(),
             judge: WatchConfig::default(),
         }
@@ -133,6 +136,7 @@ impl Config {
                 found.push((key, format!("is {value}; it must be from {low} to {high}")));
             }
         }
+        found.extend(self.readback.mistakes());
         if self.healing.restarts_max == 0 || self.healing.period_ms == 0 {
             let text = "restarts_max and period_ms must be at least 1";
             found.push(("healing", text.to_owned()));
@@ -170,6 +174,10 @@ impl Config {
             beat_interval_ms: self.beat_interval_ms,
             collector_interval_ms,
             probe_signals: self.probe_signals.iter().copied().collect(),
+            readback: self.readback.promql.is_some().then_some(ReadbackBounds {
+                direct: self.readback.otlp.is_some(),
+                late_ms: self.readback.late_ms,
+            }),
             ..self.judge.clone()
         }
     }
@@ -186,6 +194,58 @@ impl ServiceConfig {
             restart_grace_ms: self.restart_grace_ms,
             liveness: self.liveness,
         }
+    }
+}
+
+/// The `[watchdog.readback]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadbackConfig {
+    /// The base of a PromQL API of the backend that metrics end in; none: nothing is read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promql: Option<String>,
+    /// The base of the same backend's OTLP endpoint, for probes that go straight to it; none: none
+    /// do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<String>,
+    /// How often it is asked, in milliseconds.
+    pub interval_ms: u64,
+    /// How long a probe may take until it can be read back, in milliseconds.
+    pub late_ms: u64,
+}
+
+impl Default for ReadbackConfig {
+    fn default() -> Self {
+        Self { promql: None, otlp: None, interval_ms: 1_000, late_ms: 5_000 }
+    }
+}
+
+impl ReadbackConfig {
+    fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (key, url) in [("readback.promql", &self.promql), ("readback.otlp", &self.otlp)] {
+            if url.as_ref().is_some_and(|url| !url.starts_with("http://")) {
+                let text =
+                    "must begin with http://; for https put a relay on this machine before it";
+                found.push((key, text.to_owned()));
+            }
+        }
+        if self.otlp.is_some() && self.promql.is_none() {
+            let text = "is given without promql: nobody would read the probes back";
+            found.push(("readback.otlp", text.to_owned()));
+        }
+        if !(100..=60_000).contains(&self.interval_ms) {
+            let text = format!("is {}; it must be from 100 to 60000", self.interval_ms);
+            found.push(("readback.interval_ms", text));
+        }
+        if self.late_ms < self.interval_ms.saturating_mul(2) {
+            let text = format!(
+                "is {}; it must be at least twice readback.interval_ms ({})",
+                self.late_ms, self.interval_ms
+            );
+            found.push(("readback.late_ms", text));
+        }
+        found
     }
 }
 

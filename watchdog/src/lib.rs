@@ -34,7 +34,7 @@ mod turns;
 mod wiring;
 
 pub use bind::{Bound, StartError, bind};
-pub use config::{Config, Foreign, ServiceConfig};
+pub use config::{Config, Foreign, ReadbackConfig, ServiceConfig};
 pub use driver::{Clock, SystemClock};
 pub use foreign::{Container, Restart};
 pub use listen::mac::{canonical as canonical_datagram, sign as sign_beat};

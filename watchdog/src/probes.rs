@@ -6,7 +6,7 @@
 //! Invariant: a probe that could not be sent is told like one that was sent: it will have no
 //! answer, and "could not check" is never "all is well".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use crate::supervise::Custody;
 
 mod answer;
 mod encode;
+pub mod readback;
 
 pub use answer::ProbeKey;
 use answer::{Answer, Question};
@@ -58,6 +59,8 @@ pub struct Ledger {
 struct SentProbes {
     waiting: BTreeMap<(u64, Signal), Tick>,
     newest: u64,
+    /// Metric probes that may be read back, by their way, oldest first.
+    metrics: [VecDeque<(u64, Tick)>; 2],
 }
 
 impl Ledger {
@@ -68,9 +71,34 @@ impl Ledger {
     fn left(&self, signal: Signal, seq: u64) {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.newest = sent.newest.max(seq);
+        if signal == Signal::Metrics {
+            sent.remember(Way::Path, seq, self.clock.now());
+        }
         sent.waiting.insert((seq, signal), self.clock.now());
         while sent.waiting.len() > REMEMBERED {
             sent.waiting.pop_first();
+        }
+    }
+
+    /// Notes that a metric probe leaves, to be read back.
+    fn noted(&self, way: Way, seq: u64) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.remember(way, seq, self.clock.now());
+    }
+
+    /// When the metric probe was sent that was read back; `None` if that is long ago.
+    ///
+    /// # Errors
+    /// If the answer is not right.
+    fn sent_at(&self, way: Way, echo: &ProbeEcho) -> Result<Option<Tick>, ()> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_way = &sent.metrics[way as usize];
+        let newest = of_way.back().map_or(0, |(seq, _)| *seq);
+        match self.key.verify(&self.run, way, echo, newest) {
+            Answer::Right { seq } => {
+                Ok(of_way.iter().find(|(known, _)| *known == seq).map(|(_, at)| *at))
+            }
+            Answer::Wrong { .. } | Answer::Foreign | Answer::Unverifiable => Err(()),
         }
     }
 
@@ -96,6 +124,16 @@ impl Ledger {
             Answer::Foreign => {}
             Answer::Unverifiable => inbox.put(Event::ProbeUnverifiable),
         }
+    }
+}
+
+impl SentProbes {
+    fn remember(&mut self, way: Way, seq: u64, now: Tick) {
+        let of_way = &mut self.metrics[way as usize];
+        if of_way.len() >= REMEMBERED {
+            of_way.pop_front();
+        }
+        of_way.push_back((seq, now));
     }
 }
 

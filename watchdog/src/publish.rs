@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 use watchdog_core::names::{Boot, Environment, Service};
+use watchdog_core::probe::Way;
 use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub mass_silence: bool,
     /// The probes of each signal that is probed.
     pub probes: Vec<(Signal, ProbeEvidence)>,
+    /// What the backend says of the probes of either way, where it is asked.
+    pub readback: Vec<(Way, ProbeEvidence)>,
     pub items: Vec<Verdict>,
     /// The detectors of the same services in the same order, at most a second older; services
     /// that are newer are missing.
@@ -74,6 +77,7 @@ pub fn channel(watchdog: String, boot: Boot) -> (Publisher, Reader) {
         at: Tick(0),
         mass_silence: false,
         probes: Vec::new(),
+        readback: Vec::new(),
         items: Vec::new(),
         liveness: Arc::default(),
     };

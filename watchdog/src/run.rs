@@ -36,6 +36,7 @@ use crate::listen::reception::{Parts, Reception};
 use crate::listen::{self, Ears};
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::probes::readback::Readback;
 use crate::probes::{FindFrontDoor, Ledger, Prober};
 use crate::publish::{self, Publisher, Reader};
 use crate::streak::Streak;
@@ -282,6 +283,7 @@ impl Common {
             announce: !self.heals() && self.config.foreign.is_none(),
         };
         let pulse = Pulse::new(Arc::clone(&self.inbox), custody.clone());
+        self.spawn_readback(tasks, &ledger);
         let prober = Prober {
             ledger: Arc::clone(&ledger),
             find: self.front_door(),
@@ -333,6 +335,18 @@ impl Common {
                 Arc::new(move || find().map(|place| place.http.to_string()))
             }
         }
+    }
+
+    /// Starts what asks the backend, if it is to be asked.
+    fn spawn_readback(&self, tasks: &mut JoinSet<()>, ledger: &Arc<Ledger>) {
+        let Some(promql) = self.config.readback.promql.clone() else { return };
+        let readback = Readback {
+            config: self.config.readback.clone(),
+            promql,
+            ledger: Arc::clone(ledger),
+            inbox: Arc::clone(&self.inbox),
+        };
+        tasks.spawn(readback.run(self.stop.clone()));
     }
 
     fn spawn_dead_man(&self, tasks: &mut JoinSet<()>, proven: watch::Receiver<bool>) {

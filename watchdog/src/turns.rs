@@ -191,6 +191,7 @@ impl Turns {
             at: now,
             mass_silence: self.watch.mass_silence(),
             probes: self.watch.probe_evidence(self.judged),
+            readback: self.watch.readback_evidence(self.judged),
             items: self.watch.verdicts(self.judged),
             liveness,
         });

@@ -136,6 +136,10 @@ pub enum Path {
     ExporterStalled,
     /// Records wait for a backend that takes none.
     BackendStalled,
+    /// What is read back from the backend is wrong, and what is sent straight to it is right.
+    ExporterLies,
+    /// What is read back from the backend is wrong.
+    BackendLies,
     /// Most services fell silent together while the path is proven.
     MassSilence,
 }
@@ -230,7 +234,7 @@ pub fn judge(evidence: &Evidence) -> Opinion {
         Beats::Hung => judge_without_beats(evidence, Why::LoopHung),
         // A wrong answer needs no second beat to be wrong.
         Beats::TooFew | Beats::Fresh | Beats::Short if evidence.probes == Probes::Wrong => {
-            opinion(VerdictKind::Forged, Some(Stage::Collector), Why::ProbeWrong)
+            opinion(VerdictKind::Forged, Some(forger(evidence.path)), Why::ProbeWrong)
         }
         Beats::TooFew => unknown(None, Why::TooFewBeats),
         Beats::Fresh => judge_with_beats(evidence),
@@ -277,7 +281,9 @@ fn judge_without_beats(evidence: &Evidence, why: Why) -> Opinion {
                 | Path::Filtered
                 | Path::Swallowed
                 | Path::ExporterStalled
-                | Path::BackendStalled => Stage::Service,
+                | Path::BackendStalled
+                | Path::ExporterLies
+                | Path::BackendLies => Stage::Service,
             };
             let why = if why == Why::LoopHung { why } else { Why::AllSilent };
             opinion(VerdictKind::Down, Some(stage), why)
@@ -355,6 +361,8 @@ fn lossy(evidence: &Evidence, why: Why) -> Opinion {
             | Path::Swallowed
             | Path::ExporterStalled
             | Path::BackendStalled
+            | Path::ExporterLies
+            | Path::BackendLies
             | Path::MassSilence,
             Probes::Unknown | Probes::Returning | Probes::Late | Probes::Lost | Probes::Wrong,
         ) => located(evidence.path),
@@ -372,7 +380,24 @@ fn with_probes(evidence: &Evidence, kind: VerdictKind, why: Why) -> Opinion {
             let why = if filtered { Why::RuleDrops } else { Why::ProbesOverdue };
             unknown(located(evidence.path), why)
         }
-        Probes::Wrong => opinion(VerdictKind::Forged, Some(Stage::Collector), Why::ProbeWrong),
+        Probes::Wrong => opinion(VerdictKind::Forged, Some(forger(evidence.path)), Why::ProbeWrong),
+    }
+}
+
+/// Where wrong answers are made up.
+const fn forger(path: Path) -> Stage {
+    match path {
+        Path::ExporterLies => Stage::Exporter,
+        Path::BackendLies => Stage::Backend,
+        Path::Unproven
+        | Path::Proven
+        | Path::CollectorSick
+        | Path::Refusing
+        | Path::Filtered
+        | Path::Swallowed
+        | Path::ExporterStalled
+        | Path::BackendStalled
+        | Path::MassSilence => Stage::Collector,
     }
 }
 
@@ -383,8 +408,8 @@ const fn located(path: Path) -> Option<Stage> {
         Path::CollectorSick | Path::Refusing | Path::Filtered | Path::Swallowed => {
             Some(Stage::Collector)
         }
-        Path::ExporterStalled => Some(Stage::Exporter),
-        Path::BackendStalled => Some(Stage::Backend),
+        Path::ExporterStalled | Path::ExporterLies => Some(Stage::Exporter),
+        Path::BackendStalled | Path::BackendLies => Some(Stage::Backend),
         Path::MassSilence => Some(Stage::Observer),
     }
 }

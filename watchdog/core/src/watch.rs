@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::judge::{Opinion, Probes, Why, judge};
 use crate::names::{Boot, Environment, Service};
-use crate::probe::PROBE_SERVICE;
+use crate::probe::{PROBE_SERVICE, Way};
 use crate::tally::{Signal, TallyPage};
 use crate::tick::Tick;
 use crate::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
@@ -45,6 +45,7 @@ mod pace;
 mod probes;
 mod promise;
 mod quality;
+mod readback;
 mod revisions;
 mod rows;
 mod service;
@@ -59,12 +60,14 @@ pub use event::{Conviction, Effect, Event, Reason};
 pub use memory::Remembered;
 pub use promise::Liveness;
 pub use quality::Achieved;
+pub use readback::{ReadBack, ReadbackBounds};
 
 use collector::{Backend, CollectorWatch};
 use evidence::World;
 use instance::Beat;
 use mass::{MassWatch, PathReport};
 use probes::{Asked, Probing, worst};
+use readback::{Readbacks, States, backend_is_fine};
 use rows::PageContext;
 use service::{ServiceWatch, Sight};
 
@@ -74,6 +77,7 @@ struct Weather {
     probes: [Probes; 3],
     collector_sick: bool,
     backend: Backend,
+    readback: States,
     mass_silence: bool,
 }
 
@@ -92,6 +96,7 @@ pub struct Watch {
     /// The signals whose way is probed.
     probed: Asked,
     probes: Probing,
+    readbacks: Readbacks,
     mass: MassWatch,
     weather: Weather,
     sight: Sight,
@@ -125,10 +130,12 @@ impl Watch {
             probes: [Probes::Unknown; 3],
             collector_sick: false,
             backend: Backend::Quiet,
+            readback: [None; 2],
             mass_silence: false,
         };
         let mut watch = Self {
             probed: Asked::of(config.probe_signals.iter().copied()),
+            readbacks: Readbacks::new(config.readback, now),
             config,
             services: Vec::new(),
             index: BTreeMap::new(),
@@ -175,6 +182,7 @@ impl Watch {
             }
             // It proves nothing, and so it changes nothing: an unanswered probe stays unanswered.
             Event::ProbeUnverifiable => {}
+            Event::ReadBack { way, found } => self.readbacks.tell(way, found, now),
             Event::ObserverLate { gap_ms } => self.note_lateness(gap_ms, now, &mut touched),
             Event::ClockStepped => {
                 self.go_blind(now, &mut touched);
@@ -250,6 +258,7 @@ impl Watch {
         self.sight.started = false;
         self.services.iter_mut().for_each(ServiceWatch::forgive);
         self.probes.reset();
+        self.readbacks.reset(now);
         touched.all = true;
     }
 
@@ -313,8 +322,10 @@ impl Watch {
             probes,
             collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.config),
             backend: self.collector.backend(now, overdue, &self.config),
+            readback: self.readbacks.states(now),
             mass_silence: self.mass.is_on(),
         };
+        self.collector.backend_is_fine = backend_is_fine(weather.readback);
         std::mem::replace(&mut self.weather, weather) != weather
     }
 
@@ -419,6 +430,7 @@ impl Watch {
             probes: &self.probes,
             collector_sick: self.weather.collector_sick,
             backend: self.weather.backend,
+            readback: self.weather.readback,
             mass_silence: self.weather.mass_silence,
             config: &self.config,
         }
@@ -464,6 +476,12 @@ impl Watch {
         let signals = self.config.probe_signals.iter().copied();
         let told = |s| (s, self.probes.evidence(Asked::of([s]), now, &self.config));
         signals.map(told).collect()
+    }
+
+    /// What the backend says of either way, where it is asked.
+    #[must_use]
+    pub fn readback_evidence(&self, now: Tick) -> Vec<(Way, ProbeEvidence)> {
+        self.readbacks.evidence(now)
     }
 
     /// What is known of the collector itself.

@@ -7,6 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use watchdog_core::probe::Way;
 use watchdog_core::tally::Signal;
 use watchdog_core::verdict::{ProbeEvidence, Verdict, VerdictKind};
 
@@ -48,6 +49,7 @@ impl Collector for Verdicts {
         let unit = Some(&Unit::Seconds);
         one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", unit, observer)?;
         coverage(&mut encoder, &snapshot.probes)?;
+        readback(&mut encoder, &snapshot.readback)?;
         liveness::encode(&mut encoder, &snapshot)
     }
 }
@@ -62,6 +64,22 @@ fn coverage(
         if let Some(coverage) = told.coverage {
             let labels = [("signal", signal.as_str())];
             ConstGauge::new(coverage).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn readback(
+    encoder: &mut DescriptorEncoder<'_>,
+    readback: &[(Way, ProbeEvidence)],
+) -> Result<(), std::fmt::Error> {
+    let words = "Since when the newest probe was sent that the backend gives back right";
+    let unit = Some(&Unit::Seconds);
+    let mut family = encoder.encode_descriptor("readback_age", words, unit, MetricType::Gauge)?;
+    for (way, told) in readback {
+        if let Some(age_ms) = told.age_ms {
+            let labels = [("way", way.as_str())];
+            ConstGauge::new(seconds(age_ms)).encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())

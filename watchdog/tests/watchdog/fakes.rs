@@ -38,6 +38,8 @@ pub struct Carried {
     pub forge: bool,
     /// The one signal that it takes and loses.
     pub drops: Option<Signal>,
+    /// The newest metric probe: its run and value.
+    pub metric: Option<(String, i64)>,
 }
 
 impl FakeCollector {
@@ -50,6 +52,7 @@ impl FakeCollector {
             deaf: false,
             forge: false,
             drops: None,
+            metric: None,
         }));
         let routes = Router::new()
             .route("/v1/tally", get(tally))
@@ -61,13 +64,32 @@ impl FakeCollector {
         Self { address, state, _stop: stop }
     }
 
+    /// Metrics of `service` arrive, with other values than before.
+    pub fn arrive_metrics(&self, service: &str, instance: &str, revision: &str) {
+        let mut carried = self.state.lock().expect("no test panicked");
+        let counts = carried.row(service, instance, revision).metrics.get_or_insert_with(nothing);
+        counts.arrivals += 1;
+        counts.records += 1;
+        counts.changes += 1;
+    }
+
     /// `records` more spans of `service` arrive.
     pub fn arrive(&self, service: &str, instance: &str, revision: &str, records: u64) {
         let mut carried = self.state.lock().expect("no test panicked");
-        carried.cursor += 1;
-        let known = carried.rows.iter().position(|r| r.service.as_str() == service);
+        let traces = carried.row(service, instance, revision).traces.get_or_insert_with(nothing);
+        traces.arrivals += 1;
+        traces.records += records;
+        traces.changes += 1;
+    }
+}
+
+impl Carried {
+    /// The row of a service, which changes.
+    fn row(&mut self, service: &str, instance: &str, revision: &str) -> &mut TallyRow {
+        self.cursor += 1;
+        let known = self.rows.iter().position(|r| r.service.as_str() == service);
         let place = known.unwrap_or_else(|| {
-            carried.rows.push(TallyRow {
+            self.rows.push(TallyRow {
                 service: service.parse().expect("a valid name"),
                 instance: Some(instance.parse().expect("a valid name")),
                 revision: Some(revision.parse().expect("a valid name")),
@@ -77,19 +99,14 @@ impl FakeCollector {
                 red: None,
                 particulars: None,
             });
-            carried.rows.len() - 1
+            self.rows.len() - 1
         });
-        let traces = carried.rows[place].traces.get_or_insert(SignalTally {
-            arrivals: 0,
-            records: 0,
-            changes: 0,
-            last_age_ms: 0,
-            late_ms: None,
-        });
-        traces.arrivals += 1;
-        traces.records += records;
-        traces.changes += 1;
+        &mut self.rows[place]
     }
+}
+
+const fn nothing() -> SignalTally {
+    SignalTally { arrivals: 0, records: 0, changes: 0, last_age_ms: 0, late_ms: None }
 }
 
 async fn tally(State(state): State<Arc<Mutex<Carried>>>) -> Result<Json<TallyPage>, StatusCode> {
@@ -132,21 +149,30 @@ async fn logs(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> StatusCo
 
 async fn metrics(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> StatusCode {
     let request = ExportMetricsServiceRequest::decode(body).expect("probes are OTLP");
+    let values = metric_values(&request);
+    state.lock().expect("no test panicked").metric = values.last().cloned();
+    let echo = |(run, value): (String, i64)| {
+        let (seq, mac) = (String::new(), String::new());
+        ProbeEcho { signal: Signal::Metrics, run, seq, value: value.to_string(), mac, age_ms: 0 }
+    };
+    carry(&state, values.into_iter().map(echo).collect())
+}
+
+/// Run and value of each metric probe in a request.
+pub fn metric_values(request: &ExportMetricsServiceRequest) -> Vec<(String, i64)> {
     let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
-    let mut echoes = Vec::new();
-    for metric in scopes.flat_map(|s| &s.metrics) {
+    let points = scopes.flat_map(|s| &s.metrics).flat_map(|metric| {
         let Some(Data::Gauge(gauge)) = &metric.data else { panic!("{metric:?}") };
-        for point in &gauge.data_points {
+        &gauge.data_points
+    });
+    points
+        .map(|point| {
             let Some(number_data_point::Value::AsInt(value)) = point.value else {
                 panic!("{point:?}")
             };
-            let run = text(&point.attributes, POINT_RUN);
-            let (seq, mac) = (String::new(), String::new());
-            let (signal, value) = (Signal::Metrics, value.to_string());
-            echoes.push(ProbeEcho { signal, run, seq, value, mac, age_ms: 0 });
-        }
-    }
-    carry(&state, echoes)
+            (text(&point.attributes, POINT_RUN), value)
+        })
+        .collect()
 }
 
 fn carry(state: &Mutex<Carried>, echoes: Vec<ProbeEcho>) -> StatusCode {
@@ -230,7 +256,7 @@ async fn attestations(
     StatusCode::OK
 }
 
-async fn serve(routes: Router) -> (SocketAddr, DropGuard) {
+pub async fn serve(routes: Router) -> (SocketAddr, DropGuard) {
     let listener = front_door::bind("127.0.0.1:0".parse().expect("an address")).await;
     let listener = listener.expect("a free port");
     let address = listener.local_addr().expect("it is bound");

@@ -16,7 +16,7 @@ fn kind(evidence: Evidence) -> VerdictKind {
     judge(&evidence).kind
 }
 
-/// Every evidence there is: 3·7·12·5·2·5·9 of them.
+/// Every evidence there is: 3·7·12·5·2·5·11 of them.
 fn all() -> Vec<Evidence> {
     const OBSERVERS: [Observer; 3] = [Observer::Steady, Observer::Started, Observer::Blind];
     const BEATS: [Beats; 7] = [
@@ -46,7 +46,7 @@ fn all() -> Vec<Evidence> {
         [Probes::Unknown, Probes::Returning, Probes::Late, Probes::Lost, Probes::Wrong];
     const COUNTS: [Counts; 5] =
         [Counts::Unproven, Counts::Agree, Counts::Excess, Counts::Doubtful, Counts::Short];
-    const PATHS: [Path; 9] = [
+    const PATHS: [Path; 11] = [
         Path::Unproven,
         Path::Proven,
         Path::CollectorSick,
@@ -55,6 +55,8 @@ fn all() -> Vec<Evidence> {
         Path::Swallowed,
         Path::ExporterStalled,
         Path::BackendStalled,
+        Path::ExporterLies,
+        Path::BackendLies,
         Path::MassSilence,
     ];
     let mut all = Vec::new();
@@ -136,6 +138,14 @@ fn a_wrong_answer_of_a_probe_is_forged_whatever_else_looks_fine() {
         let forged = Evidence { probes: Probes::Wrong, beats, ..FINE };
         assert_eq!(kind(forged), VerdictKind::Forged);
     }
+}
+
+#[test]
+fn a_wrong_answer_is_laid_to_who_can_have_made_it_up() {
+    let stage = |path| judge(&Evidence { probes: Probes::Wrong, path, ..FINE }).stage;
+    assert_eq!(stage(Path::Proven), Some(Stage::Collector));
+    assert_eq!(stage(Path::ExporterLies), Some(Stage::Exporter));
+    assert_eq!(stage(Path::BackendLies), Some(Stage::Backend));
 }
 
 #[test]

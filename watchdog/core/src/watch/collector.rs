@@ -60,6 +60,8 @@ pub(super) struct CollectorWatch {
     beats: Option<InstanceWatch>,
     tally_failures: u32,
     flow: Option<Flow>,
+    /// What is sent straight to the backend is proven to arrive in it.
+    pub backend_is_fine: bool,
     /// Since when records wait without any being taken; `None` while none wait.
     stalled_since: Option<Tick>,
     /// Since when records come in and nothing goes on; `None` while it does.
@@ -79,6 +81,7 @@ impl CollectorWatch {
             beats: None,
             tally_failures: 0,
             flow: None,
+            backend_is_fine: false,
             stalled_since: None,
             swallowed_since: None,
             ruled: None,
@@ -246,7 +249,8 @@ impl CollectorWatch {
 
     fn swallows_probes(&self, now: Tick, p: (&Probing, Asked), config: &WatchConfig) -> bool {
         p.0.waiting_ms(p.1, now).is_some_and(|ms| ms > config.drops_ms)
-            && (self.is_tally_failing() || self.stalled_since.is_none())
+            // Records that wait are the backend's fault, unless it is proven to take others.
+            && (self.is_tally_failing() || self.stalled_since.is_none() || self.backend_is_fine)
             // The same rules would drop the same records after a restart.
             && !matches!(self.backend(now, true, config), Backend::Filtered | Backend::Refuses)
     }

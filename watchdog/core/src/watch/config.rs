@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::liveness::LivenessContract;
 use crate::names::{Environment, Service};
 use crate::tally::Signal;
+use crate::watch::ReadbackBounds;
 
 /// The service name under which the collector beats about itself.
 pub const COLLECTOR_SERVICE: &str = "holdpoint/collector";
@@ -34,6 +35,9 @@ pub struct WatchConfig {
     /// The signals whose way is probed. Set by the shell, which sends the probes.
     #[serde(skip, default = "all_signals")]
     pub probe_signals: Vec<Signal>,
+    /// Whether probes are read back from the backend. Set by the shell, which reads them.
+    #[serde(skip)]
+    pub readback: Option<ReadbackBounds>,
     /// A probe without an answer for longer is late.
     pub probe_late_ms: u64,
     /// A probe without an answer for longer is lost.
@@ -92,6 +96,7 @@ impl Default for WatchConfig {
             convict_floor_ms: 2_000,
             stuck_beats: 5,
             probe_signals: all_signals(),
+            readback: None,
             probe_late_ms: 1_000,
             probe_lost_ms: 1_500,
             drops_ms: 5_000,

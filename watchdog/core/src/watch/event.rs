@@ -7,7 +7,9 @@
 
 use crate::beat::BeatBody;
 use crate::names::{Boot, Service};
+use crate::probe::Way;
 use crate::tally::{Signal, TallyPage};
+use crate::watch::ReadBack;
 
 /// A fact that the shell observed.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,8 @@ pub enum Event {
     ProbeReturned { signal: Signal, seq: u64, right: bool },
     /// Something came back that could not be checked. It proves nothing.
     ProbeUnverifiable,
+    /// The backend was asked for the metric probes that went one way.
+    ReadBack { way: Way, found: ReadBack },
     /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before the facts that
     /// waited meanwhile: they are fresh evidence.
     ObserverLate { gap_ms: u64 },

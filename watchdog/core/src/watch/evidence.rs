@@ -7,6 +7,7 @@
 //! and no verdict is drawn before each has spoken or had it.
 
 use crate::judge::{Beats, Counts, Evidence, Observer, Path, Probes, Telemetry, Values};
+use crate::probe::Way;
 use crate::tally::Signal;
 use crate::tick::Tick;
 use crate::verdict::BeatState;
@@ -14,7 +15,8 @@ use crate::watch::WatchConfig;
 use crate::watch::collector::Backend;
 use crate::watch::dating::Dated;
 use crate::watch::instance::InstanceWatch;
-use crate::watch::probes::{Asked, Probing, worst};
+use crate::watch::probes::{Asked, Probing, worse, worst};
+use crate::watch::readback::{States, backend_is_fine, behind_the_tap};
 use crate::watch::service::{ServiceWatch, Sight};
 use crate::watch::share::{Comparison, is_bad, pool};
 use crate::watch::stream::{Moment, Reading, Stream, is_blind};
@@ -31,6 +33,8 @@ pub(super) struct World<'a> {
     pub collector_sick: bool,
     pub backend: Backend,
     pub mass_silence: bool,
+    /// What the backend says of either way.
+    pub readback: States,
     pub config: &'a WatchConfig,
 }
 
@@ -65,7 +69,7 @@ impl ServiceWatch {
             telemetry,
             counts: compared.map_or(Counts::Unproven, |compared| compared.counts),
             values: if standing { Values::Standing } else { Values::Moving },
-            probes: worst(world.probe_states, self.asked(world)),
+            probes: self.probes(world),
             path: self.path(world, own),
         }
     }
@@ -291,6 +295,17 @@ impl ServiceWatch {
         Asked::of(sends.map(|stream| stream.signal)).within(world.probed)
     }
 
+    /// What the probes say of the way of its signals, to the far tap and, for metrics, into the
+    /// backend.
+    fn probes(&self, world: &World<'_>) -> Probes {
+        let asked = self.asked(world);
+        let at_tap = worst(world.probe_states, asked);
+        match world.readback[Way::Path as usize] {
+            Some(behind) if asked.has(Signal::Metrics) => worse(at_tap, behind),
+            Some(_) | None => at_tap,
+        }
+    }
+
     /// `own`: what the collector does to this very service, if it says so.
     fn path(&self, world: &World<'_>, own: Option<Path>) -> Path {
         let last = self.streams.iter().filter_map(|stream| stream.last_arrival).max();
@@ -303,6 +318,7 @@ impl ServiceWatch {
         match world.backend {
             _ if world.mass_silence => Path::MassSilence,
             _ if world.collector_sick => Path::CollectorSick,
+            Backend::Stalled if overdue && backend_is_fine(world.readback) => Path::ExporterStalled,
             Backend::Stalled | Backend::Refuses if overdue => Path::BackendStalled,
             Backend::ExporterStalled if overdue => Path::ExporterStalled,
             Backend::Filtered if overdue => Path::Filtered,
@@ -312,6 +328,10 @@ impl ServiceWatch {
             | Backend::ExporterStalled
             | Backend::Filtered
             | Backend::Refuses => {
+                let behind = behind_the_tap(world.readback);
+                if let Some(fault) = behind.filter(|_| asked.has(Signal::Metrics)) {
+                    return fault;
+                }
                 match last {
                     // A probe that was sent after its last arrival came back.
                     Some(last) if world.probes.proven(asked) > Some(last) => Path::Proven,

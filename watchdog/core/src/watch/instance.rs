@@ -60,6 +60,8 @@ pub(super) struct InstanceWatch {
     /// Beats of this boot since the watch could last see.
     pub beats: u32,
     pub detector: Detector,
+    /// When a suspicion of it last ended.
+    pub resumed: Option<Tick>,
     /// Since when it is suspected, if it is.
     pub suspected: Option<Tick>,
     seq: u64,
@@ -91,6 +93,7 @@ impl InstanceWatch {
             leaving: body.leaving.then_some(now),
             beats: 1,
             detector: Detector::new(now),
+            resumed: None,
             suspected: None,
             seq: body.seq,
             token: body.token,
@@ -121,6 +124,7 @@ impl InstanceWatch {
         if now.since_ms(from) > self.detector.suspect_after_ms(bounds) {
             // After a silence that was suspected, one beat shows no progress yet.
             self.beats = 0;
+            self.resumed = Some(now);
         }
         let steps = body.seq.saturating_sub(self.seq);
         let passage = Passage {

@@ -3,10 +3,12 @@
 //! Until it is learnt, the default of OpenTelemetry's batch exporters holds: 5 s for traces, 1 s
 //! for logs, 60 s for metrics. It is learnt while the service is live and then held: an exporter
 //! that slows down step by step must be caught, not followed. A stream that has become clearly
-//! faster is followed at once.
+//! faster is followed at once. One that has become slower than silence allows is told as lost at
+//! each gap, and followed once so many gaps in a row were alike: nobody was left unaware, and an
+//! exporter that was slowed down on purpose is no fault for ever.
 //!
-//! Invariant: a held period never grows, and stays between [`PERIOD_MS_MIN`] and
-//! [`PERIOD_MS_MAX`].
+//! Invariant: a held period grows only by gaps that were each told as silence, and stays between
+//! [`PERIOD_MS_MIN`] and [`PERIOD_MS_MAX`].
 
 use crate::tally::Signal;
 
@@ -16,6 +18,9 @@ pub(super) const PERIOD_MS_MAX: u64 = 65_000;
 pub(super) const SAMPLES_MIN: u32 = 3;
 /// So many periods in a row, all below half of what is held, are a new habit.
 const FASTER_SAMPLES: u32 = 16;
+
+/// So many gaps in a row, each past the limit of silence and all alike, are a new habit.
+const SLOWER_GAPS: u32 = 8;
 
 /// How long an exporter took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +37,30 @@ pub(super) enum Pace {
     /// Learning; `longest_ms` is `None` before the first sample.
     Settling { periods: u32, longest_ms: Option<u64> },
     /// Learnt. `recent` counts the periods since the last look, `longest_ms` is their longest.
-    Held { period_ms: u64, recent: u32, longest_ms: u64 },
+    Held { period_ms: u64, recent: u32, longest_ms: u64, slower: Slower },
+}
+
+/// Gaps in a row that were silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Slower {
+    gaps: u32,
+    shortest_ms: u64,
+    longest_ms: u64,
+}
+
+impl Slower {
+    const NONE: Self = Self { gaps: 0, shortest_ms: 0, longest_ms: 0 };
+
+    /// One more gap; one that is not like those before begins anew.
+    fn note(&mut self, gap_ms: u64) {
+        let shortest_ms = if self.gaps == 0 { gap_ms } else { self.shortest_ms.min(gap_ms) };
+        let longest_ms = self.longest_ms.max(gap_ms);
+        *self = if longest_ms <= shortest_ms * 5 / 4 {
+            Self { gaps: self.gaps + 1, shortest_ms, longest_ms }
+        } else {
+            Self { gaps: 1, shortest_ms: gap_ms, longest_ms: gap_ms }
+        };
+    }
 }
 
 impl Pace {
@@ -52,7 +80,8 @@ impl Pace {
                 *longest_ms = Some(longest_ms.map_or(ms, |longest| longest.max(ms)));
             }
             (Self::Held { .. }, Sample::Wait(_)) => {}
-            (Self::Held { period_ms, recent, longest_ms }, Sample::Period(ms)) => {
+            (Self::Held { period_ms, recent, longest_ms, slower }, Sample::Period(ms)) => {
+                *slower = Slower::NONE;
                 *recent += 1;
                 *longest_ms = (*longest_ms).max(ms);
                 if *recent >= FASTER_SAMPLES {
@@ -66,13 +95,31 @@ impl Pace {
         }
     }
 
+    /// A gap that was told as silence has ended, while who sends was proven to run all the way.
+    pub fn note_silence(&mut self, gap_ms: u64) {
+        let Self::Held { period_ms, recent, longest_ms, slower } = self else { return };
+        slower.note(gap_ms);
+        if slower.gaps >= SLOWER_GAPS {
+            *period_ms = slower.longest_ms.min(PERIOD_MS_MAX);
+            (*recent, *longest_ms) = (0, 0);
+            *slower = Slower::NONE;
+        }
+    }
+
+    /// What was silent is not known to have been sent by who is watched: no habit.
+    pub const fn forget_silence(&mut self) {
+        if let Self::Held { slower, .. } = self {
+            *slower = Slower::NONE;
+        }
+    }
+
     /// Holds what was learnt, if there was enough of it. Says whether the pace is held.
     pub fn hold(&mut self) -> bool {
         if let Self::Settling { periods, longest_ms: Some(longest_ms) } = *self
             && periods >= SAMPLES_MIN
         {
             let period_ms = longest_ms.clamp(PERIOD_MS_MIN, PERIOD_MS_MAX);
-            *self = Self::Held { period_ms, recent: 0, longest_ms: 0 };
+            *self = Self::Held { period_ms, recent: 0, longest_ms: 0, slower: Slower::NONE };
         }
         matches!(self, Self::Held { .. })
     }
@@ -147,6 +194,36 @@ mod tests {
             pace.note(Sample::Period(gap));
         }
         assert_eq!(pace.learnt_ms(), Some(200));
+    }
+
+    #[test]
+    fn an_exporter_that_is_slower_for_good_is_followed_after_so_many_gaps_that_are_alike() {
+        let mut pace = held(1_000);
+        (1..SLOWER_GAPS).for_each(|_| pace.note_silence(5_000));
+        assert_eq!(pace.learnt_ms(), Some(1_000));
+        pace.note_silence(5_200);
+        assert_eq!(pace.learnt_ms(), Some(5_200));
+    }
+
+    #[test]
+    fn gaps_that_grow_or_that_work_interrupts_are_never_followed() {
+        let mut pace = held(200);
+        let mut gap_ms = 500;
+        while gap_ms < PERIOD_MS_MAX {
+            pace.note_silence(gap_ms);
+            gap_ms += gap_ms / 10;
+        }
+        assert_eq!(pace.learnt_ms(), Some(200), "it slows down step by step");
+        for _ in 0..20 {
+            (1..SLOWER_GAPS).for_each(|_| pace.note_silence(5_000));
+            pace.note(Sample::Period(200));
+        }
+        assert_eq!(pace.learnt_ms(), Some(200), "it goes on in between");
+        for _ in 0..20 {
+            (1..SLOWER_GAPS).for_each(|_| pace.note_silence(5_000));
+            pace.forget_silence();
+        }
+        assert_eq!(pace.learnt_ms(), Some(200), "its sender was suspected in between");
     }
 
     #[test]

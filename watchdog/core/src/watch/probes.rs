@@ -155,6 +155,10 @@ impl Asked {
         if both == Self::default() { others } else { both }
     }
 
+    pub const fn has(self, signal: Signal) -> bool {
+        self.0[signal as usize]
+    }
+
     /// The signals that are asked about.
     fn iter(self) -> impl Iterator<Item = usize> {
         (0..3).filter(move |index| self.0[*index])
@@ -170,6 +174,11 @@ const fn rank(state: Probes) -> u8 {
         Probes::Lost => 3,
         Probes::Wrong => 4,
     }
+}
+
+/// The worse of two states.
+pub(super) const fn worse(one: Probes, other: Probes) -> Probes {
+    if rank(one) < rank(other) { other } else { one }
 }
 
 /// The worst of what probes of `asked` signals say; nothing asked is nothing known.

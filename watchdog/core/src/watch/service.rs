@@ -316,6 +316,8 @@ impl ServiceWatch {
         lesson: Lesson,
         c: &WatchConfig,
     ) {
+        let from = grown.gap_ms.map(|gap_ms| grown.at.minus_ms(gap_ms));
+        let steady = self.is_steady_since(from.unwrap_or(grown.at));
         let mut instance = row.instance.as_ref().and_then(|i| self.instances.get_mut(i));
         let stream = &mut self.streams[index];
         let changed = grown.changes > 0;
@@ -323,7 +325,9 @@ impl ServiceWatch {
             stream.recall(grown.at);
         } else if grown.arrivals > 0 {
             let owed = instance.as_ref().map(|instance| instance.debts[index]);
-            let arrival = Arrival { at: grown.at, changed, gap_ms: grown.gap_ms, owed };
+            let (at, gap_ms) = (grown.at, grown.gap_ms);
+            let contract_ms = self.contract.bounds.interval_ms;
+            let arrival = Arrival { at, changed, gap_ms, owed, steady, contract_ms };
             if stream.arrive(arrival, lesson, c.slack_ms) {
                 // What was lost in the silence was judged as silence; it is not counted again.
                 self.share.reopen();
@@ -344,6 +348,14 @@ impl ServiceWatch {
                 instance.standing.arrive(grown.at, changed, c.slack_ms);
             }
         }
+    }
+
+    /// Whether no instance was suspected, and none came up, since `from`.
+    fn is_steady_since(&self, from: Tick) -> bool {
+        self.restarted.is_none_or(|at| at < from)
+            && self.instances.values().all(|instance| {
+                instance.suspected.is_none() && instance.resumed.is_none_or(|at| at < from)
+            })
     }
 
     /// Instances that are long lost, or gone as they announced, make room for a new one.

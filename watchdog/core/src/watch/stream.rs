@@ -84,6 +84,9 @@ pub(super) struct Arrival {
     pub gap_ms: Option<u64>,
     /// What the instance it came from owed before it; `None` if it named none that beats.
     pub owed: Option<Debt>,
+    /// Its sender, and who sends beside it, was not suspected in the gap before it.
+    pub steady: bool,
+    pub contract_ms: u64,
 }
 
 /// What may be learnt from an arrival.
@@ -116,11 +119,20 @@ impl Stream {
     /// Something arrived. Says whether this ended a silence.
     pub fn arrive(&mut self, arrival: Arrival, lesson: Lesson, slack_ms: u64) -> bool {
         let was_silent = self.silent;
-        let Arrival { at, changed, gap_ms, owed } = arrival;
+        let Arrival { at, changed, gap_ms, owed, .. } = arrival;
         // Arrivals of other instances answer what the service owes, and not what this one does.
         let owed = owed.unwrap_or(self.debt);
         if let Some(sample) = gap_ms.and_then(|gap_ms| self.sample(at, gap_ms, &owed, lesson)) {
             self.pace.note(sample);
+        }
+        if was_silent && let Some(gap_ms) = gap_ms {
+            // A gap that a beat's own silence shares is nobody's habit.
+            if arrival.steady && owed.is_unbroken(at.minus_ms(gap_ms), at, 2 * arrival.contract_ms)
+            {
+                self.pace.note_silence(gap_ms);
+            } else {
+                self.pace.forget_silence();
+            }
         }
         if self.last_arrival.is_none_or(|last| at > last) {
             self.last_arrival = Some(at);

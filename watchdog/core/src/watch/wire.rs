@@ -27,6 +27,7 @@ impl Watch {
     pub(super) fn wire(&self, service: &ServiceWatch, now: Tick) -> Verdict {
         let mut world = self.world(now);
         world.probe_states = self.probes.states(now, &self.config);
+        world.readback = self.readbacks.states(now);
         let horizon = self.sight.blind_until;
         world.collector_sick = self.collector.is_sick(now, horizon, &self.config);
         let state = worst(world.probe_states, self.probed);

@@ -6,5 +6,6 @@ mod idle;
 mod memory;
 mod path;
 mod rig;
+mod slower;
 mod stories;
 mod ten_hours;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use watchdog_core::names::Boot;
+use watchdog_core::probe::Way;
 use watchdog_core::tally::Signal;
 use watchdog_core::verdict::{ProbeEvidence, Verdict};
 use watchdog_core::watch::Liveness;
@@ -28,6 +29,7 @@ struct Page<'s> {
     mass_silence: bool,
     collector: &'s Custody,
     probes: BTreeMap<Signal, &'s ProbeEvidence>,
+    readback: BTreeMap<Way, &'s ProbeEvidence>,
     items: Vec<Item<'s>>,
 }
 
@@ -61,6 +63,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
             seq: snapshot.seq,
             mass_silence: snapshot.mass_silence,
             collector: &custody,
+            readback: snapshot.readback.iter().map(|(way, told)| (*way, told)).collect(),
             probes: snapshot.probes.iter().map(|(signal, told)| (*signal, told)).collect(),
             items: snapshot.items.iter().map(|v| Item::of(v, &snapshot)).collect(),
         };
