@@ -105,8 +105,10 @@ impl Process {
     }
 
     pub fn wait_end(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        wait("it ends", || child.try_wait().unwrap())
+        let child = self.child.as_mut().unwrap();
+        let status = wait("it ends", || child.try_wait().unwrap());
+        self.child = None;
+        status
     }
 
     pub fn log(&self) -> String {
