@@ -17,6 +17,8 @@ use super::world::World;
 /// How long an agent looks after one rollout before it goes on to the next.
 const LOOK_MAX: Duration = Duration::from_millis(1_500);
 const PAUSE: Duration = Duration::from_millis(5);
+/// Before a service is asked for again that was not allowed.
+const WAIT: Duration = Duration::from_millis(30);
 
 /// What all of them share.
 #[derive(Debug)]
@@ -104,6 +106,8 @@ impl Office {
         let abort = || self.ask(service, &call("abort"), &json!({"reason": "next one"}));
         let Some(epoch) = epoch_of(&answer) else {
             abort();
+            self.clear_up(service);
+            std::thread::sleep(WAIT);
             return;
         };
         let renewed = self.ask(service, &call("renew"), &json!({"epoch": epoch, "step": "1"}));
@@ -122,6 +126,26 @@ impl Office {
             self.world.sees(service, VerdictKind::TelemetryLost);
         }
         self.follow(service, &id, running, before);
+    }
+
+    /// Ends what earlier rollouts left behind: a kill leaves some with nobody who looks after them.
+    fn clear_up(&self, service: &str) {
+        let path = format!("/v1/rollouts?limit=20&service={service}");
+        let Some(list) = self.door.call("agent", "GET", &path, &Value::Null) else { return };
+        for rollout in list.body["items"].as_array().into_iter().flatten() {
+            let path = |verb| format!("/v1/rollouts/{}/{verb}", rollout["id"].as_str().unwrap());
+            match rollout["state"].as_str() {
+                Some("held" | "allowed") => {
+                    let body = json!({"reason": "left behind"});
+                    self.door.call("agent", "POST", &path("abort"), &body);
+                }
+                Some("stuck" | "inconclusive") => {
+                    let body = json!({"to": "confirmed", "reason": "seen to"});
+                    self.door.call("operator", "POST", &path("settle"), &body);
+                }
+                Some(_) | None => {}
+            }
+        }
     }
 
     /// Looks after a rollout that was applied, and does what a revert at the target would.
