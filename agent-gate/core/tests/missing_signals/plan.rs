@@ -99,7 +99,8 @@ impl Plan {
 
     /// Why this trial is known to be waved through, if it is. Each is a gap to be closed.
     pub fn known_gap(&self) -> Option<&'static str> {
-        None
+        (self.fault == Some(Fault::Quartered) && self.phase == Phase::AtRequest)
+            .then_some("a loss of a quarter is told from chance in a minute, as a rule")
     }
 
     /// When the fault begins, once the phase it belongs to has begun at `began`.
