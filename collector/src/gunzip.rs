@@ -21,8 +21,8 @@ const STEP_BYTES: usize = 16 * 1_024;
 /// Text compresses about 10 times; a trailer that claims more than this is not believed at once.
 pub(crate) const RATIO_BELIEVED: usize = 64;
 
-/// A gzip member begins so (RFC 1952, 2.3): the magic number, and deflate.
-const HEAD: [u8; 3] = [0x1f, 0x8b, 8];
+/// A gzip member begins so (RFC 1952, 2.3): the magic number, deflate, and no optional field.
+const PLAIN_HEAD: [u8; 4] = [0x1f, 0x8b, 8, 0];
 const HEAD_BYTES: usize = 10;
 const TRAILER_BYTES: usize = 8;
 
@@ -66,7 +66,9 @@ fn gunzip_in_one_step(gzip: &[u8], budget: &Budget, max: usize) -> Result<Option
     // The decoder checks the trailer where the stream ends and does not say where that was. Another
     // member lies behind a head, so a body without one has none; and anything else that is behind
     // the stream is not its trailer, unless the trailer is there twice.
-    let is_simple = memmem::find(rest, &HEAD).is_none()
+    // Optional fields of the head may have a checksum of their own, which it does not look at.
+    let is_simple = gzip.starts_with(&PLAIN_HEAD)
+        && memmem::find(rest, &PLAIN_HEAD[..3]).is_none()
         && memmem::find(rest, trailer) == Some(rest.len() - TRAILER_BYTES);
     if !is_simple || !is_believable {
         return Ok(None);
@@ -211,6 +213,10 @@ mod tests {
         let (stream, trailer) = whole.split_at(whole.len() - TRAILER_BYTES);
         let junk = |junk: &[u8]| [stream, junk, trailer].concat();
         let again = [whole.as_slice(), trailer].concat();
+        let mut checked = whole.clone();
+        checked[3] = 2;
+        checked.splice(HEAD_BYTES..HEAD_BYTES, *b"no");
+        assert!(open(&checked, 1_000).is_err(), "the checksum of the head is wrong");
         for bad in [junk(b"x"), junk(b"12345678"), junk(&[0; 100]), junk(stream), again] {
             let opened = open(&bad, 1_000);
             assert!(matches!(opened, Err(Refusal::Malformed(_))), "{opened:?}");

@@ -67,6 +67,10 @@ impl SqliteStore {
             .await
             .map_err(|source| connect_error(path, source))?;
         check_library(&mut connection).await?;
+        // A commit whose future was dropped may still be on its way in SQLite's own thread. What is
+        // read from here on has it, or it never comes.
+        let ended = sqlx::query("BEGIN IMMEDIATE; COMMIT").execute(&mut connection).await;
+        ended.map_err(|source| connect_error(path, source))?;
         if !is_new {
             quick_check(path).await?;
         }
