@@ -50,6 +50,7 @@ impl Attester {
                 }
             }
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            let snapshot = self.reader.as_held(snapshot);
             let (outcome, words) = match (self.gate)() {
                 Some(place) => self.send(&client, &place, &snapshot).await,
                 None => (AttestOutcome::NoGate, "no gate is known".to_owned()),

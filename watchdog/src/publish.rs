@@ -3,6 +3,10 @@
 //! Readers (HTTP, metrics, attestations) hold an `Arc` of an old snapshot at worst; none of them
 //! can make the verdict loop wait.
 //!
+//! A proof of sight does not outlive the loop that drew it: whoever reads a snapshot after the loop
+//! has stood still (a SIGSTOP, a starved processor) is told that the observer is late, also in the
+//! moment before the loop itself wakes and says so.
+//!
 //! Invariant: a snapshot is whole. Its `seq` is used once per boot and is that of its attestation.
 
 use std::sync::Arc;
@@ -15,6 +19,8 @@ use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
 use watchdog_core::watch::Liveness;
+
+use crate::driver::Clock;
 
 /// How many changes a slow reader of the stream may fall behind before it is told that it did.
 const CHANGES_KEPT: usize = 256;
@@ -65,11 +71,19 @@ pub struct Publisher {
 pub struct Reader {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     changes: broadcast::Sender<Arc<Change>>,
+    clock: Arc<dyn Clock>,
+    stale_ms: u64,
 }
 
-/// Both ends, before the first verdict.
+/// Both ends, before the first verdict. A snapshot that is older than `stale_ms` milliseconds
+/// proves nothing.
 #[must_use]
-pub fn channel(watchdog: String, boot: Boot) -> (Publisher, Reader) {
+pub fn channel(
+    watchdog: String,
+    boot: Boot,
+    clock: Arc<dyn Clock>,
+    stale_ms: u64,
+) -> (Publisher, Reader) {
     let nothing = Snapshot {
         watchdog,
         boot,
@@ -83,7 +97,7 @@ pub fn channel(watchdog: String, boot: Boot) -> (Publisher, Reader) {
     };
     let (sender, receiver) = watch::channel(Arc::new(nothing));
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
-    let reader = Reader { snapshot: receiver, changes: changes.clone() };
+    let reader = Reader { snapshot: receiver, changes: changes.clone(), clock, stale_ms };
     (Publisher { snapshot: sender, changes }, reader)
 }
 
@@ -110,10 +124,28 @@ impl Publisher {
 }
 
 impl Reader {
-    /// The newest snapshot.
+    /// The newest snapshot as it was published, however long ago.
     #[must_use]
     pub fn latest(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The newest snapshot as far as it still holds.
+    #[must_use]
+    pub fn held(&self) -> Arc<Snapshot> {
+        self.as_held(self.latest())
+    }
+
+    /// `snapshot` as far as it still holds: a `live` or `idle` that is too old is `unknown`.
+    #[must_use]
+    pub fn as_held(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        let age_ms = self.clock.now().since_ms(snapshot.at);
+        if age_ms <= self.stale_ms {
+            return snapshot;
+        }
+        let mut aged = Arc::unwrap_or_clone(snapshot);
+        aged.items.iter_mut().for_each(|item| withdraw(item, age_ms));
+        Arc::new(aged)
     }
 
     /// Wakes at every new snapshot; the latest wins.
@@ -126,6 +158,18 @@ impl Reader {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
         self.changes.subscribe()
+    }
+}
+
+/// Takes back what a loop that stood still for `age_ms` cannot vouch for. What is wrong stays so.
+fn withdraw(verdict: &mut Verdict, age_ms: u64) {
+    verdict.observer.healthy = false;
+    verdict.observer.late_ms = verdict.observer.late_ms.max(age_ms);
+    if verdict.verdict <= VerdictKind::Idle {
+        verdict.verdict = VerdictKind::Unknown;
+        verdict.stage = Some(Stage::Observer);
+        verdict.since_ms = 0;
+        verdict.reason = format!("the watchdog's verdict loop has stood still for {age_ms} ms");
     }
 }
 

@@ -134,7 +134,9 @@ impl Running {
     pub fn start(judged: Judged, open: Open, wiring: Wiring) -> Result<Self, RunError> {
         let Judged { config, services, clock, metrics } = judged;
         let Open { ears, kicks, far_tap } = open;
-        let (publisher, reader) = publish::channel(wiring.name.clone(), wiring.boot.clone());
+        let stale_ms = config.attest_interval_ms + config.judge.observer_gap_ms;
+        let (name, boot) = (wiring.name.clone(), wiring.boot.clone());
+        let (publisher, reader) = publish::channel(name, boot, Arc::clone(&clock), stale_ms);
         let common = Common {
             config,
             wiring,

@@ -28,7 +28,7 @@ impl Verdicts {
 
 impl Collector for Verdicts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let snapshot = self.reader.latest();
+        let snapshot = self.reader.held();
         let items = snapshot.items.as_slice();
         states(&mut encoder, items)?;
         each(

@@ -1,5 +1,7 @@
 //! The verdict loop under a clock that the tests turn by hand: stalls, steps and their order.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use watchdog_core::beat::{BeatBody, Token};
 use watchdog_core::names::{Boot, Service};
 use watchdog_core::tally::{Flow, Signal, SignalTally, TallyPage, TallyRow};
@@ -7,14 +9,32 @@ use watchdog_core::verdict::VerdictKind;
 use watchdog_core::watch::{COLLECTOR_SERVICE, WatchConfig};
 
 use super::*;
+use crate::driver::Clock;
 use crate::publish;
 
 const STEP_MS: u64 = 50;
+/// When an old snapshot proves nothing any more.
+const STALE_MS: u64 = 750;
+
+/// The clock of those who read; the loop is handed its time.
+#[derive(Debug, Default)]
+struct HandTurned(AtomicU64);
+
+impl Clock for HandTurned {
+    fn now(&self) -> Tick {
+        Tick(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall_ns(&self) -> u64 {
+        0
+    }
+}
 
 /// A loop, its channels, and a world in which everything is well.
 struct Rig {
     turns: Turns,
     reader: Reader,
+    clock: Arc<HandTurned>,
     metrics: Metrics,
     orders: mpsc::Receiver<Conviction>,
     now: Tick,
@@ -25,8 +45,11 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let boot = Boot::new("1").expect("a valid boot");
-        let (publisher, reader) = publish::channel("w".into(), boot.clone());
+        let clock = Arc::new(HandTurned::default());
+        let (publisher, reader) =
+            publish::channel("w".into(), boot.clone(), Arc::clone(&clock) as _, STALE_MS);
         let metrics = Metrics::default();
+        metrics.watch(reader.clone());
         let (order, orders) = mpsc::channel(1);
         let (_custody, held) =
             watch::channel(Custody::Running { pid: 1, boot: Some(boot.clone()) });
@@ -47,7 +70,7 @@ impl Rig {
             memory: watch::channel(Vec::new()).0,
         };
         let turns = Turns::new(Watch::new(config, Vec::new(), now), around, now);
-        let mut rig = Self { turns, reader, metrics, orders, now, wall_ahead_ms: 7, seq: 0 };
+        let mut rig = Self { turns, reader, clock, metrics, orders, now, wall_ahead_ms: 7, seq: 0 };
         rig.turn(vec![Event::CollectorStarted { boot }], Some(now));
         rig
     }
@@ -55,6 +78,7 @@ impl Rig {
     fn turn(&mut self, events: Vec<Event>, drained: Option<Tick>) {
         let delivery = Delivery { events, drained, shed: 0, closed: false };
         let wall_ns = (self.now.0 + self.wall_ahead_ms) * 1_000_000;
+        self.clock.0.store(self.now.0, Ordering::Relaxed);
         self.turns.turn(delivery, self.now, wall_ns);
     }
 
@@ -176,6 +200,37 @@ fn a_loop_that_was_stopped_draws_no_verdict_across_its_own_stall() {
     assert!(rig.gaps("stall"));
     rig.live(10_000);
     assert_eq!(rig.verdict(), VerdictKind::Live);
+}
+
+/// What a reader is told of the shop when the loop has not turned for `ms`.
+fn told_after(rig: &Rig, ms: u64) -> (VerdictKind, Option<Stage>) {
+    rig.clock.0.store(rig.now.0 + ms, Ordering::Relaxed);
+    let snapshot = rig.reader.held();
+    let shop = snapshot.items.iter().find(|v| v.service.as_str() == "shop");
+    let shop = shop.expect("it beat");
+    (shop.verdict, shop.stage)
+}
+
+#[test]
+fn a_proof_of_sight_does_not_outlive_the_loop_that_drew_it() {
+    let mut rig = Rig::new();
+    rig.live(10_000);
+    let shows_live = |rig: &Rig| {
+        let page = rig.metrics.text().expect("it renders");
+        page.lines().any(|l| l.contains(r#"service="shop""#) && l.ends_with(r#"="live"} 1"#))
+    };
+    assert_eq!(told_after(&rig, STALE_MS - 250), (VerdictKind::Live, None));
+    assert!(shows_live(&rig));
+    // The process was stopped; a reader is served before the loop has turned again.
+    assert_eq!(told_after(&rig, 3_000), (VerdictKind::Unknown, Some(Stage::Observer)));
+    assert_eq!(rig.verdict(), VerdictKind::Live, "the loop has not said anything yet");
+    assert!(!shows_live(&rig));
+
+    // What was found wrong is not taken back.
+    rig.silence(2_000, true);
+    let found = rig.verdict();
+    assert!(found > VerdictKind::Unknown, "{found:?}");
+    assert_eq!(told_after(&rig, 3_000).0, found);
 }
 
 #[test]

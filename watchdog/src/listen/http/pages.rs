@@ -54,7 +54,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     if accepts.is_some_and(|a| a.contains("text/event-stream")) {
         return stream::events(State(shared)).await.into_response();
     }
-    let snapshot = shared.reader.latest();
+    let snapshot = shared.reader.held();
     let custody = shared.custody.borrow().clone();
     render(move || {
         let page = Page {
@@ -75,7 +75,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
 
 /// The verdict about one service.
 pub async fn verdict(State(shared): State<Shared>, Path(service): Path<String>) -> Response {
-    let snapshot = shared.reader.latest();
+    let snapshot = shared.reader.held();
     let place = snapshot.items.binary_search_by(|v| v.service.as_str().cmp(&service));
     place.map_or_else(
         |_| {

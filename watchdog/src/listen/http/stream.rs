@@ -72,7 +72,7 @@ impl Reading {
     }
 
     fn everything(&self) -> Event {
-        let snapshot = self.reader.latest();
+        let snapshot = self.reader.held();
         let rows = snapshot.items.iter().map(|v| Row {
             service: v.service.as_str(),
             verdict: v.verdict,
