@@ -10,6 +10,7 @@ use std::time::Duration;
 use ed25519_dalek::{Signer, SigningKey};
 use watchdog_core::attestation::{Attestation, SIGNATURE_HEADER};
 use watchdog_core::names::{Boot, Environment, Revision, Service};
+use watchdog_core::roster::Roster;
 use watchdog_core::verdict::{
     BeatEvidence, BeatState, ObserverEvidence, ProbeEvidence, ProbeState, RevisionEvidence,
     Verdict, VerdictKind,
@@ -123,7 +124,7 @@ fn verdict(name: &str, seen: &Seen) -> Verdict {
         stage: None,
         reason: "as the test says".to_owned(),
         revisions: revisions.collect(),
-        signals: BTreeMap::new(),
+        signals: Roster::new(),
         beats: BeatEvidence {
             state: BeatState::Fresh,
             age_ms: Some(1),

@@ -19,6 +19,7 @@ use std::fmt;
 
 use crate::beat::BeatBody;
 use crate::names::{Boot, Instance, Service};
+use crate::roster::Roster;
 
 /// Whether the beat carried a MAC that was verified. A MAC that is wrong never gets here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +110,7 @@ struct Admitted {
     signed_once: bool,
     /// Beats admitted, to tell who was silent for long without a clock.
     beats: u64,
-    instances: BTreeMap<Instance, Life>,
+    instances: Roster<Instance, Life>,
 }
 
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod names;
 pub mod probe;
 pub mod pulse;
+pub mod roster;
 mod sync;
 pub mod tally;
 pub mod tick;

@@ -3,11 +3,16 @@
 //! They arrive from outside (beats, OTLP resources, agents) and are shown on pages and in
 //! terminals, so the constructors are the one place where hostile text is refused.
 //!
+//! A name is shared and not copied: one service's name stands in its beats, its verdicts, the page
+//! that shows them and the attestation, ten thousand times over.
+//!
 //! Invariant: a name is 1 to 255 bytes of UTF-8 without control characters.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest name that is accepted, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -42,7 +47,8 @@ fn check(text: &str) -> Result<(), NameError> {
     if text.len() > NAME_BYTES_MAX {
         return Err(NameError::TooLong);
     }
-    if text.chars().any(is_unprintable) {
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !plain && text.chars().any(is_unprintable) {
         return Err(NameError::Unprintable);
     }
     Ok(())
@@ -56,12 +62,27 @@ pub fn is_unprintable(c: char) -> bool {
         || matches!(c, '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
 }
 
+/// Reads a text that is a name, in one allocation.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Arc<str>, E> {
+        check(text).map_err(E::custom)?;
+        Ok(text.into())
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks `text` and makes it a name.
@@ -71,7 +92,7 @@ macro_rules! name {
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
                 check(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
 
             /// The name as text.
@@ -91,13 +112,27 @@ macro_rules! name {
         impl std::str::FromStr for $name {
             type Err = NameError;
             fn from_str(text: &str) -> Result<Self, NameError> {
-                Self::new(text)
+                check(text)?;
+                Ok(Self(text.into()))
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text: Arc<str> = deserializer.deserialize_str(Text)?;
+                Ok(Self(text))
             }
         }
 

@@ -2,11 +2,10 @@
 //!
 //! Invariant: a number that is not known is `null` on the wire and `None` here, never 0.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Boot, Environment, Instance, Revision, Service};
+use crate::roster::Roster;
 use crate::tally::Signal;
 
 /// What the evidence says about one service. The order is from best to worst, so that the worst of
@@ -95,7 +94,7 @@ pub struct Verdict {
     /// One sentence for a person.
     pub reason: String,
     pub revisions: Vec<RevisionEvidence>,
-    pub signals: BTreeMap<Signal, SignalEvidence>,
+    pub signals: Roster<Signal, SignalEvidence>,
     pub beats: BeatEvidence,
     pub witness: Option<WitnessEvidence>,
     pub probes: ProbeEvidence,

@@ -3,9 +3,8 @@
 //! Invariant: a count that no source ever told is `None`, so that the gate cannot take silence
 //! for zero errors.
 
-use std::collections::BTreeMap;
-
 use crate::names::Revision;
+use crate::roster::Roster;
 use crate::tick::Tick;
 
 /// Most revisions that are kept; the one that was silent longest makes room.
@@ -22,7 +21,7 @@ pub(super) struct RevisionCounts {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Revisions {
-    counts: BTreeMap<Revision, RevisionCounts>,
+    counts: Roster<Revision, RevisionCounts>,
 }
 
 impl Revisions {

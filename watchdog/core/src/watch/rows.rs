@@ -6,9 +6,8 @@
 //! Invariant: what is counted once is not counted again, and what was there before the watch knew
 //! of it is a base and not an arrival.
 
-use std::collections::BTreeMap;
-
 use crate::names::{Instance, Revision};
+use crate::roster::Roster;
 use crate::tally::{Signal, SignalTally, TallyRow};
 use crate::tick::Tick;
 
@@ -76,7 +75,7 @@ struct Row {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
-    rows: BTreeMap<(Option<Instance>, Option<Revision>), Row>,
+    rows: Roster<(Option<Instance>, Option<Revision>), Row>,
 }
 
 impl Rows {

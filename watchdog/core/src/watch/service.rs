@@ -5,12 +5,11 @@
 //! Invariant: facts only accumulate here. Whether something is silent is a question about a
 //! moment, and is asked with `now` in hand.
 
-use std::collections::BTreeMap;
-
 use crate::detector::BeatBounds;
 use crate::judge::Opinion;
 use crate::liveness::{LivenessContract, plan};
 use crate::names::{Environment, Instance, Service};
+use crate::roster::Roster;
 use crate::tally::{Signal, TallyRow};
 use crate::tick::Tick;
 use crate::verdict::{BeatState, VerdictKind};
@@ -54,7 +53,7 @@ pub(super) struct ServiceWatch {
     pub service: Service,
     pub environment: Environment,
     pub contract: Contract,
-    pub instances: BTreeMap<Instance, InstanceWatch>,
+    pub instances: Roster<Instance, InstanceWatch>,
     pub streams: [Stream; 3],
     pub rows: Rows,
     pub revisions: Revisions,
@@ -110,7 +109,7 @@ impl ServiceWatch {
             service: expected.service,
             environment: expected.environment,
             contract,
-            instances: BTreeMap::new(),
+            instances: Roster::new(),
             rows: Rows::default(),
             revisions: Revisions::default(),
             share: Share::default(),

@@ -3,10 +3,10 @@
 //! Invariant: what is shown is judged as of `now`, not as of the last step, so that a watch whose
 //! loop is late does not show an old `live`.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::judge::{Counts, Opinion, Probes, Why, judge};
+use crate::roster::Roster;
 use crate::tally::Signal;
 use crate::tick::Tick;
 use crate::verdict::{
@@ -111,7 +111,7 @@ impl ServiceWatch {
         text
     }
 
-    fn signal_evidence(&self, world: &World<'_>) -> BTreeMap<Signal, SignalEvidence> {
+    fn signal_evidence(&self, world: &World<'_>) -> Roster<Signal, SignalEvidence> {
         let moment = self.moment(world);
         let shown = |stream: &&Stream| stream.expected || stream.last_arrival.is_some();
         self.streams
