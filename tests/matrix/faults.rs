@@ -193,7 +193,6 @@ pub const FAULTS: &[Fault] = &[
         lift: |scene| scene.export.feel(Mood::Passes),
         expect: &[("unknown", "exporter")],
         bound_ms: PROBE_MS,
-        gap: Some("no probe goes to the backend by another way, so it is said to be the backend"),
         ..NOTHING
     },
     Fault {

@@ -18,6 +18,7 @@ mod http;
 #[path = "../e2e/lateness.rs"]
 mod lateness;
 
+mod backend;
 mod faults;
 mod hung;
 mod report;

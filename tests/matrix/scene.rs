@@ -1,8 +1,9 @@
-//! One stage: services, a watchdog, the collector it watches, and a second collector as backend.
+//! One stage: services, a watchdog, the collector it watches, and a backend.
 //!
 //! ```text
 //!  services ──[otlp]──► collector ──[export]──► backend
 //!     └─────[beats]──► watchdog ──[tally]──► collector
+//!                         └──────[direct]──► backend
 //! ```
 //!
 //! Every process is real, and every bracket is a wire that can fail.
@@ -20,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::backend;
 use super::http;
 use super::service::Service;
 use super::wires::{Towards, Wire};
@@ -64,6 +66,20 @@ impl Role {
         Self { name, dir: dir.to_owned(), child: child.expect("the executable runs") }
     }
 
+    /// The backend, in its directory.
+    fn backend(dir: &Path) -> Self {
+        let child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["backend::child_that_backs", "--exact", "--nocapture"])
+            .env(backend::ROLE_ENV, dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        let backend =
+            Self { name: "backend", dir: dir.to_owned(), child: child.expect("it starts") };
+        backend.wait_run();
+        backend
+    }
+
     pub fn send(&self, signal: Signal) {
         send(self.child.id(), signal);
     }
@@ -100,6 +116,7 @@ pub struct Scene {
     pub backend: Option<Role>,
     /// `None` if it is the watchdog's child, or dead.
     pub collector: Option<Role>,
+    at: Backing,
     watched: PathBuf,
     backing: PathBuf,
     _dir: TempDir,
@@ -113,15 +130,14 @@ impl Scene {
         for folder in [&watched, &backing] {
             fs::create_dir_all(folder.join("data")).expect("it can be made");
         }
-        fs::write(backing.join("holdpoint.toml"), COLLECTOR).expect("written");
-        let backend = Role::start("collector", &backing, &[]);
-        backend.wait_run();
+        let backend = Role::backend(&backing);
         let towards = |folder: &Path, role: &'static str, key: &'static str| -> Towards {
             let folder = folder.to_owned();
             Arc::new(move || address(&folder, role, key))
         };
-        let export = Wire::tcp(towards(&backing, "collector", "http"));
-        configure(&watched, export.address, services, "");
+        let [export, direct] = [0; 2].map(|_| Wire::tcp(towards(&backing, "backend", "http")));
+        let at = Backing { export: export.address, direct: direct.address };
+        at.configure(&watched, services, "");
         let tally = Wire::tcp(admin_behind(&watched));
         let collector = (owner == Owner::Nobody).then(|| {
             let collector = Role::start("collector", &watched, &[]);
@@ -142,6 +158,7 @@ impl Scene {
             otlp: Wire::tcp(towards(&watched, "collector", "grpc")),
             export,
             tally,
+            at,
             services: Vec::new(),
             watchdog,
             _gate: gate,
@@ -181,14 +198,12 @@ impl Scene {
     /// Starts the backend anew where it was.
     pub fn replace_backend(&mut self) {
         self.backend = None;
-        let backend = Role::start("collector", &self.backing, &[]);
-        backend.wait_run();
-        self.backend = Some(backend);
+        self.backend = Some(Role::backend(&self.backing));
     }
 
     /// Gives the running collector another configuration: `more` keys of `[collector]`.
     pub fn reconfigure(&self, more: &str) {
-        configure(&self.watched, self.export.address, self.services.len(), more);
+        self.at.configure(&self.watched, self.services.len(), more);
         send(self.collector_pid().expect("it runs"), Signal::HUP);
     }
 
@@ -231,21 +246,32 @@ impl Drop for Scene {
 const COLLECTOR: &str = "[collector]\ngrpc_listen = \"127.0.0.1:0\"\n\
                          http_listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n";
 
-fn configure(dir: &Path, export: SocketAddr, services: usize, more: &str) {
-    let mut text = format!(
-        "{COLLECTOR}{more}\n[[collector.exporter]]\nendpoint = \"http://{export}\"\n\
-         [gate]\nlisten = \"127.0.0.1:0\"\n\
-         [watchdog]\nlisten = \"127.0.0.1:0\"\nbeat_interval_ms = 100\n\
-         [watchdog.judge]\nlearn_ms = 1500\n"
-    );
-    for index in 0..services {
-        text.push_str(&format!(
-            "[[service]]\nname = \"shop-{index}\"\nexpect = [\"traces\", \"metrics\"]\n"
-        ));
+/// Where the backend is found by the exporter, and by the watchdog.
+#[derive(Debug, Clone, Copy)]
+struct Backing {
+    export: SocketAddr,
+    direct: SocketAddr,
+}
+
+impl Backing {
+    fn configure(self, dir: &Path, services: usize, more: &str) {
+        let Self { export, direct } = self;
+        let mut text = format!(
+            "{COLLECTOR}{more}\n[[collector.exporter]]\nendpoint = \"http://{export}\"\n\
+             [gate]\nlisten = \"127.0.0.1:0\"\n\
+             [watchdog]\nlisten = \"127.0.0.1:0\"\nbeat_interval_ms = 100\n\
+             [watchdog.readback]\npromql = \"http://{direct}\"\notlp = \"http://{direct}\"\n\
+             [watchdog.judge]\nlearn_ms = 1500\n"
+        );
+        for index in 0..services {
+            text.push_str(&format!(
+                "[[service]]\nname = \"shop-{index}\"\nexpect = [\"traces\", \"metrics\"]\n"
+            ));
+        }
+        let new = dir.join("holdpoint.toml.new");
+        fs::write(&new, text).expect("written");
+        fs::rename(&new, dir.join("holdpoint.toml")).expect("renamed");
     }
-    let new = dir.join("holdpoint.toml.new");
-    fs::write(&new, text).expect("written");
-    fs::rename(&new, dir.join("holdpoint.toml")).expect("renamed");
 }
 
 /// The real admin port, which [`through`] keeps under another key.

@@ -67,7 +67,7 @@ use evidence::World;
 use instance::Beat;
 use mass::{MassWatch, PathReport};
 use probes::{Asked, Probing, worst};
-use readback::{Readbacks, States, backend_is_fine};
+use readback::{Readbacks, States};
 use rows::PageContext;
 use service::{ServiceWatch, Sight};
 
@@ -316,6 +316,7 @@ impl Watch {
 
     /// Looks at what concerns all services; says whether it changed.
     fn look_out(&mut self, now: Tick) -> bool {
+        self.collector.backend_proven = self.readbacks.proven(Way::Direct, now);
         let probes = self.probes.states(now, &self.config);
         let overdue = matches!(worst(probes, self.probed), Probes::Late | Probes::Lost);
         let weather = Weather {
@@ -325,7 +326,6 @@ impl Watch {
             readback: self.readbacks.states(now),
             mass_silence: self.mass.is_on(),
         };
-        self.collector.backend_is_fine = backend_is_fine(weather.readback);
         std::mem::replace(&mut self.weather, weather) != weather
     }
 

@@ -32,9 +32,12 @@ const FAILURES: u32 = 2;
 pub(super) enum Backend {
     /// Nothing is known, or nothing is wrong.
     Quiet,
+    /// Records have begun to wait and probes are overdue: it may be the backend or who sends to it.
+    Waits,
     /// Records wait and the backend takes none.
     Stalled,
-    /// Records come in and are neither forwarded nor queued.
+    /// Records come in and are neither forwarded nor queued; or they wait, and the backend has
+    /// taken and given others meanwhile.
     ExporterStalled,
     /// A rule of the configuration drops records, and probes are overdue.
     Filtered,
@@ -60,8 +63,8 @@ pub(super) struct CollectorWatch {
     beats: Option<InstanceWatch>,
     tally_failures: u32,
     flow: Option<Flow>,
-    /// What is sent straight to the backend is proven to arrive in it.
-    pub backend_is_fine: bool,
+    /// When the newest probe was sent that went straight to the backend and was read back.
+    pub backend_proven: Option<Tick>,
     /// Since when records wait without any being taken; `None` while none wait.
     stalled_since: Option<Tick>,
     /// Since when records come in and nothing goes on; `None` while it does.
@@ -81,7 +84,7 @@ impl CollectorWatch {
             beats: None,
             tally_failures: 0,
             flow: None,
-            backend_is_fine: false,
+            backend_proven: None,
             stalled_since: None,
             swallowed_since: None,
             ruled: None,
@@ -169,16 +172,23 @@ impl CollectorWatch {
         if self.is_tally_failing() {
             Backend::Quiet
         } else if past(self.stalled_since) {
-            Backend::Stalled
+            if self.is_backend_fine() { Backend::ExporterStalled } else { Backend::Stalled }
         } else if recent(self.ruled) {
             Backend::Filtered
         } else if recent(self.dropped) {
             Backend::Refuses
         } else if past(self.swallowed_since) {
             Backend::ExporterStalled
+        } else if overdue && self.stalled_since.is_some() {
+            Backend::Waits
         } else {
             Backend::Quiet
         }
+    }
+
+    /// Whether the backend is proven to take others while records wait for it.
+    fn is_backend_fine(&self) -> bool {
+        self.backend_proven > self.stalled_since
     }
 
     pub fn beat_state(&self, now: Tick, horizon: Tick, config: &WatchConfig) -> BeatState {
@@ -250,7 +260,7 @@ impl CollectorWatch {
     fn swallows_probes(&self, now: Tick, p: (&Probing, Asked), config: &WatchConfig) -> bool {
         p.0.waiting_ms(p.1, now).is_some_and(|ms| ms > config.drops_ms)
             // Records that wait are the backend's fault, unless it is proven to take others.
-            && (self.is_tally_failing() || self.stalled_since.is_none() || self.backend_is_fine)
+            && (self.is_tally_failing() || self.stalled_since.is_none() || self.is_backend_fine())
             // The same rules would drop the same records after a restart.
             && !matches!(self.backend(now, true, config), Backend::Filtered | Backend::Refuses)
     }

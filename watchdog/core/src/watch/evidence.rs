@@ -16,7 +16,7 @@ use crate::watch::collector::Backend;
 use crate::watch::dating::Dated;
 use crate::watch::instance::InstanceWatch;
 use crate::watch::probes::{Asked, Probing, worse, worst};
-use crate::watch::readback::{States, backend_is_fine, behind_the_tap};
+use crate::watch::readback::{States, behind_the_tap};
 use crate::watch::service::{ServiceWatch, Sight};
 use crate::watch::share::{Comparison, is_bad, pool};
 use crate::watch::stream::{Moment, Reading, Stream, is_blind};
@@ -318,12 +318,12 @@ impl ServiceWatch {
         match world.backend {
             _ if world.mass_silence => Path::MassSilence,
             _ if world.collector_sick => Path::CollectorSick,
-            Backend::Stalled if overdue && backend_is_fine(world.readback) => Path::ExporterStalled,
             Backend::Stalled | Backend::Refuses if overdue => Path::BackendStalled,
             Backend::ExporterStalled if overdue => Path::ExporterStalled,
             Backend::Filtered if overdue => Path::Filtered,
             Backend::Quiet if overdue => Path::Swallowed,
             Backend::Quiet
+            | Backend::Waits
             | Backend::Stalled
             | Backend::ExporterStalled
             | Backend::Filtered

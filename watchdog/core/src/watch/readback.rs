@@ -12,12 +12,18 @@
 //! | returns | wrong | right | the exporter lies |
 //! | returns | wrong | wrong, or not sent | the backend lies |
 //!
+//! A backend that dies takes both ways with it, one a little before the other. So "returns" counts
+//! for the straight way only by a probe that was sent clearly after the last one that came through.
+//!
 //! Invariant: a query that fails or is not made says `unknown`; it is never "returns" and never 0.
 
 use crate::judge::{Path, Probes};
 use crate::probe::Way;
 use crate::tick::Tick;
 use crate::verdict::{ProbeEvidence, ProbeState};
+
+/// A way is ahead of the other by this part of the time that a probe may take.
+const APART: u64 = 4;
 
 /// Which ways are read back, and how long a probe may take until it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +73,33 @@ impl Readbacks {
     }
 
     pub fn states(&self, now: Tick) -> States {
-        Way::ALL.map(|way| self.state(way, now))
+        let [path, direct] = Way::ALL.map(|way| self.state(way, now));
+        let ahead = path != Some(Probes::Lost) || self.is_straight_ahead(now);
+        let direct = match direct {
+            Some(Probes::Returning) if !ahead => Some(Probes::Late),
+            told => told,
+        };
+        [path, direct]
+    }
+
+    /// Whether what went straight was sent clearly later than what last came through.
+    fn is_straight_ahead(&self, now: Tick) -> bool {
+        let apart_ms = self.bounds.map_or(0, |bounds| bounds.late_ms / APART);
+        let through = self.sent(Way::Path).unwrap_or(self.since);
+        self.proven(Way::Direct, now).is_some_and(|at| at > through.plus_ms(apart_ms))
+    }
+
+    /// When the newest right probe of a way was sent.
+    fn sent(&self, way: Way) -> Option<Tick> {
+        match self.told[way as usize]? {
+            (at, ReadBack::Right { age_ms }) => Some(at.minus_ms(age_ms)),
+            (_, ReadBack::Unverifiable | ReadBack::Absent | ReadBack::Wrong) => None,
+        }
+    }
+
+    /// Up to when a way is proven: the sending of its newest probe, if that returns.
+    pub fn proven(&self, way: Way, now: Tick) -> Option<Tick> {
+        self.sent(way).filter(|_| self.state(way, now) == Some(Probes::Returning))
     }
 
     fn state(&self, way: Way, now: Tick) -> Option<Probes> {
@@ -111,17 +143,14 @@ impl Readbacks {
     }
 }
 
-/// Whether the backend is proven to take and to give what is sent straight to it.
-pub(super) fn backend_is_fine(states: States) -> bool {
-    states[Way::Direct as usize] == Some(Probes::Returning)
-}
-
 /// Where the fault is that only the backend shows; `None` if it shows none.
 pub(super) fn behind_the_tap(states: States) -> Option<Path> {
     let direct = states[Way::Direct as usize];
     match states[Way::Path as usize]? {
         Probes::Returning | Probes::Unknown => None,
-        Probes::Late | Probes::Lost if backend_is_fine(states) => Some(Path::ExporterStalled),
+        Probes::Late | Probes::Lost if direct == Some(Probes::Returning) => {
+            Some(Path::ExporterStalled)
+        }
         Probes::Late | Probes::Lost => Some(Path::BackendStalled),
         Probes::Wrong if matches!(direct, None | Some(Probes::Wrong)) => Some(Path::BackendLies),
         Probes::Wrong => Some(Path::ExporterLies),
@@ -164,6 +193,21 @@ mod tests {
         back.tell(Way::Path, ReadBack::Right { age_ms: 4_000 }, Tick(6_000));
         assert_eq!(path(&back, 7_000), Some(Probes::Returning));
         assert_eq!(path(&back, 7_001), Some(Probes::Lost), "it stands still");
+    }
+
+    #[test]
+    fn a_backend_that_dies_is_not_taken_for_an_exporter_by_the_way_that_it_lost_last() {
+        let mut back = readbacks(true);
+        back.tell(Way::Path, ReadBack::Right { age_ms: 900 }, Tick(10_000));
+        back.tell(Way::Direct, ReadBack::Right { age_ms: 10 }, Tick(10_000));
+        for now in [14_101, 14_500, 14_990] {
+            assert_eq!(back.states(Tick(now)), [Some(Probes::Lost), Some(Probes::Late)]);
+        }
+        back.tell(Way::Direct, ReadBack::Right { age_ms: 10 }, Tick(14_995));
+        let states = back.states(Tick(14_995));
+        assert_eq!(states, [Some(Probes::Lost), Some(Probes::Returning)], "it lives");
+        assert_eq!(back.proven(Way::Direct, Tick(14_995)), Some(Tick(14_985)));
+        assert_eq!(back.proven(Way::Path, Tick(14_995)), None);
     }
 
     /// The table above, for every pair of states.

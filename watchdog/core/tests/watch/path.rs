@@ -1,9 +1,10 @@
 //! Stories about the path between services and verdict: probes, collector, backend, and the
 //! watchdog's own stalls.
 
+use watchdog_core::probe::Way;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{ProbeState, Stage, VerdictKind};
-use watchdog_core::watch::{Conviction, Effect, Event, WatchConfig};
+use watchdog_core::watch::{Conviction, Effect, Event, ReadBack, ReadbackBounds, WatchConfig};
 
 use crate::rig::{Behaviour, Rig};
 
@@ -248,4 +249,40 @@ fn a_restarted_collector_does_not_make_old_counts_new() {
     assert_eq!(rig.kind("a"), VerdictKind::Live);
     let records = rig.verdict("a").signals.values().next().expect("traces").records;
     assert!(records.expect("it arrived") <= 20 * 61, "{records:?}");
+}
+
+/// Records wait from now on; for `seconds` the backend is asked each second, and gives what was
+/// sent straight to it if `lives`.
+fn wait_for_backend(rig: &mut Rig, seconds: u64, lives: bool) {
+    (rig.path.probes_pass, rig.path.flow.backend, rig.path.flow.queued) = (false, true, 100);
+    for _ in 0..seconds {
+        let found = if lives { ReadBack::Right { age_ms: 20 } } else { ReadBack::Unverifiable };
+        rig.tell(Event::ReadBack { way: Way::Direct, found });
+        rig.run(1_000);
+    }
+}
+
+#[test]
+fn records_that_wait_are_the_exporters_fault_only_if_the_backend_takes_others_meanwhile() {
+    let readback = Some(ReadbackBounds { direct: true, late_ms: 60_000 });
+    let mut rig = Rig::new(WatchConfig { readback, ..WatchConfig::default() }, vec![]);
+    rig.add("a", quick());
+    rig.run(40_000);
+    // What was sent before they waited returns, and proves nothing of later.
+    rig.tell(Event::ReadBack { way: Way::Direct, found: ReadBack::Right { age_ms: 20 } });
+    let dead = &mut rig.clone();
+    (dead.path.probes_pass, dead.path.flow.backend, dead.path.flow.queued) = (false, true, 100);
+    dead.run(1_500);
+    assert_eq!((dead.kind("a"), dead.stage("a")), (VerdictKind::Unknown, None), "too soon to say");
+    dead.run(8_500);
+    assert_eq!(dead.stage("a"), Some(Stage::Backend));
+    wait_for_backend(dead, 5, false);
+    assert_eq!(dead.stage("a"), Some(Stage::Backend));
+    let convicted = |(_, effect): &(u64, Effect)| matches!(effect, Effect::ConvictCollector { .. });
+    assert!(!dead.log.iter().any(convicted));
+
+    wait_for_backend(&mut rig, 4, true);
+    assert_eq!(rig.stage("a"), Some(Stage::Exporter));
+    wait_for_backend(&mut rig, 3, true);
+    assert!(rig.log.iter().any(convicted), "it is not the backend");
 }
