@@ -46,7 +46,7 @@ fn attestation(seq: u64) -> Attestation {
         stage: None,
         reason: "live".to_owned(),
         revisions: vec![evidence],
-        signals: BTreeMap::new(),
+        signals: watchdog_core::roster::Roster::new(),
         beats: BeatEvidence {
             state: BeatState::Fresh,
             age_ms: Some(1),

@@ -122,7 +122,7 @@ impl World {
             stage: None,
             reason: "as the test says".to_owned(),
             revisions: revisions.collect(),
-            signals: BTreeMap::new(),
+            signals: watchdog_core::roster::Roster::new(),
             beats: BeatEvidence {
                 state: BeatState::Fresh,
                 age_ms: Some(1),

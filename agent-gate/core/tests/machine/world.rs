@@ -121,7 +121,7 @@ pub fn verdict(of: &str, kind: VerdictKind, revisions: Vec<RevisionEvidence>) ->
         stage: None,
         reason: format!("the test says {}", kind.as_str()),
         revisions,
-        signals: std::collections::BTreeMap::new(),
+        signals: watchdog_core::roster::Roster::new(),
         beats: BeatEvidence {
             state: BeatState::Fresh,
             age_ms: Some(10),
