@@ -137,7 +137,7 @@ fn verdict(name: &str, seen: &Seen) -> Verdict {
             coverage: Some(1.0),
             age_ms: Some(1),
         },
-        observer: ObserverEvidence { late_ms: 0, healthy: true },
+        observer: ObserverEvidence { late_ms: 0, healthy: true, strain: 0 },
         instances: Vec::new(),
     }
 }

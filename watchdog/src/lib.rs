@@ -17,6 +17,7 @@ mod client;
 mod config;
 mod dead_man;
 mod driver;
+mod echo;
 mod far_tap;
 mod foreign;
 mod inbox;

@@ -153,6 +153,7 @@ pub struct Metrics {
     refused: Family<RefusedLabel, Counter>,
     probes: Family<ProbeLabel, Counter>,
     round_trip: Histogram,
+    echo: Histogram,
     polls: Family<PollLabel, Counter>,
     attestations: Family<AttestLabel, Counter>,
     pings: Family<PingLabel, Counter>,
@@ -193,6 +194,7 @@ impl Default for Metrics {
             refused: Family::default(),
             probes: Family::default(),
             round_trip: Histogram::new(bounds),
+            echo: Histogram::new(bounds),
             polls: Family::default(),
             attestations: Family::default(),
             pings: Family::default(),
@@ -223,6 +225,12 @@ impl Metrics {
             "From sending a probe to its page from the far tap",
             Unit::Seconds,
             self.round_trip.clone(),
+        );
+        registry.register_with_unit(
+            "observer_echo",
+            "From asking the watchdog's own port to its answer",
+            Unit::Seconds,
+            self.echo.clone(),
         );
         registry.register("tally_polls", "Polls of the tally", self.polls.clone());
         registry.register(
@@ -308,6 +316,10 @@ impl Metrics {
     pub fn probe_returned(&self, round_trip: Duration) {
         self.probe(ProbeOutcome::Returned);
         self.round_trip.observe(round_trip.as_secs_f64());
+    }
+
+    pub fn echo(&self, round_trip: Duration) {
+        self.echo.observe(round_trip.as_secs_f64());
     }
 
     pub fn poll(&self, outcome: PollOutcome) {

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::attest::Attester;
 use crate::config::{Config, ServiceConfig};
 use crate::dead_man::DeadMan;
 use crate::driver::{self, Clock};
+use crate::echo::Echo;
 use crate::far_tap::FarTap;
 use crate::foreign::{Adapter, Pulse, Restart, Steward};
 use crate::inbox::Inbox;
@@ -155,6 +156,7 @@ impl Running {
         let ends =
             Ends { inbox: Arc::clone(&common.inbox), _stop: common.stop.clone().drop_guard() };
 
+        let at = ears.tcp.local_addr();
         let beats = common.hear(ears, &services, held.clone())?;
         let (memory, remembered) = watch::channel(common.wiring.recalled.clone());
         let outlets = Outlets { publisher, kicks, orders: order, probes: prove, memory };
@@ -162,6 +164,9 @@ impl Running {
         let mut tasks = JoinSet::new();
         common.spawn_senders(&mut tasks, attest, held, far_tap);
         common.spawn_dead_man(&mut tasks, probes.clone());
+        if let Ok(at) = at {
+            common.spawn_echo(&mut tasks, at);
+        }
         let keep = Arc::clone(&common.wiring.keep);
         tasks.spawn(memory::run(keep, remembered, common.stop.clone()));
         let drain = CancellationToken::new();
@@ -349,6 +354,17 @@ impl Common {
             inbox: Arc::clone(&self.inbox),
         };
         tasks.spawn(readback.run(self.stop.clone()));
+    }
+
+    /// Starts what asks this watchdog's own port.
+    fn spawn_echo(&self, tasks: &mut JoinSet<()>, at: SocketAddr) {
+        let echo = Echo {
+            at,
+            clock: Arc::clone(&self.clock),
+            inbox: Arc::clone(&self.inbox),
+            metrics: self.metrics.clone(),
+        };
+        tasks.spawn(echo.run(self.stop.clone()));
     }
 
     fn spawn_dead_man(&self, tasks: &mut JoinSet<()>, proven: watch::Receiver<bool>) {

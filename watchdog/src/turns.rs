@@ -31,6 +31,8 @@ const TURN_MS_MAX: u64 = 50;
 const LOOK_MS: u64 = 5;
 /// The lateness that is told to the watch at all, in milliseconds; it knows which counts.
 const LATE_MS_MIN: u64 = 20;
+/// The listening thread states twice in so many milliseconds that its sockets are empty.
+const DRAIN_LATE_MS: u64 = 50;
 /// How long the listening thread may state nothing, in milliseconds.
 const DRAIN_LAG_MS_MAX: u64 = 500;
 /// How often the figures of the detectors are published, in milliseconds.
@@ -153,7 +155,8 @@ impl Turns {
         let blind = lag_ms > DRAIN_LAG_MS_MAX;
         self.judged = self.judged.max(if blind { now } else { drained.min(now) });
 
-        let late_ms = now.since_ms(self.planned).max(if blind { lag_ms } else { 0 });
+        let lags = lag_ms >= DRAIN_LATE_MS;
+        let late_ms = now.since_ms(self.planned).max(if lags { lag_ms } else { 0 });
         if late_ms >= LATE_MS_MIN {
             effects
                 .append(&mut self.watch.step(Event::ObserverLate { gap_ms: late_ms }, self.judged));

@@ -135,7 +135,7 @@ impl World {
                 coverage: Some(1.0),
                 age_ms: Some(1),
             },
-            observer: ObserverEvidence { late_ms: 0, healthy: true },
+            observer: ObserverEvidence { late_ms: 0, healthy: true, strain: 0 },
             instances: Vec::new(),
         }
     }

@@ -17,11 +17,11 @@
 //! detector the outage.
 //!
 //! Invariant: suspicion never comes later than `2 periods + slack` (550 ms for fast beats), and
-//! never sooner than the floor.
+//! never sooner than the floor; both are stretched while the watchdog itself is late.
 
 use crate::liveness::LivenessContract;
 use crate::tick::Tick;
-use crate::watch::WatchConfig;
+use crate::watch::{Strain, WatchConfig};
 
 pub mod accrual;
 pub mod chen;
@@ -74,6 +74,17 @@ impl BeatBounds {
             suspect_min_ms,
             suspect_max_ms,
             convict_ms: convict_ms.max(suspect_max_ms + config.slack_ms),
+        }
+    }
+
+    /// The same for a watchdog under strain.
+    #[must_use]
+    pub fn stretched(self, strain: Strain) -> Self {
+        Self {
+            interval_ms: self.interval_ms,
+            suspect_min_ms: strain.stretch(self.suspect_min_ms),
+            suspect_max_ms: strain.stretch(self.suspect_max_ms),
+            convict_ms: strain.stretch(self.convict_ms),
         }
     }
 

@@ -224,6 +224,9 @@ pub struct ObserverEvidence {
     /// How late the watchdog's own verdict loop ran at worst in the last window.
     pub late_ms: u64,
     pub healthy: bool,
+    /// How much that strains it, from 0 to 8: thresholds of silence are stretched by so many
+    /// eighths.
+    pub strain: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

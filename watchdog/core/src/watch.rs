@@ -51,6 +51,7 @@ mod rows;
 mod service;
 mod share;
 mod standing;
+mod strain;
 mod stream;
 mod wire;
 
@@ -61,6 +62,7 @@ pub use memory::Remembered;
 pub use promise::Liveness;
 pub use quality::Achieved;
 pub use readback::{ReadBack, ReadbackBounds};
+pub use strain::Strain;
 
 use collector::{Backend, CollectorWatch};
 use evidence::World;
@@ -70,6 +72,7 @@ use probes::{Asked, Probing, worst};
 use readback::{Readbacks, States};
 use rows::PageContext;
 use service::{ServiceWatch, Sight};
+use strain::StrainMeter;
 
 /// What concerns all services; a change of it puts all of them through the table again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +82,15 @@ struct Weather {
     backend: Backend,
     readback: States,
     mass_silence: bool,
+    strain: Strain,
 }
 
 /// All that the watchdog knows.
 #[derive(Debug, Clone)]
 pub struct Watch {
     config: WatchConfig,
+    /// The configuration as the strain stretches it, for probes and collector.
+    lens: WatchConfig,
     services: Vec<ServiceWatch>,
     index: BTreeMap<Service, usize>,
     /// When the verdict about a service may change by time alone.
@@ -106,6 +112,7 @@ pub struct Watch {
     touched: Touched,
     /// The worst lateness of late, and when it was.
     late: Option<(Tick, u64)>,
+    meter: StrainMeter,
     collector_boot: Option<Boot>,
     collector_epoch: u64,
     /// No poll failed since the last page.
@@ -132,10 +139,12 @@ impl Watch {
             backend: Backend::Quiet,
             readback: [None; 2],
             mass_silence: false,
+            strain: Strain::NONE,
         };
         let mut watch = Self {
             probed: Asked::of(config.probe_signals.iter().copied()),
             readbacks: Readbacks::new(config.readback, now),
+            lens: config.clone(),
             config,
             services: Vec::new(),
             index: BTreeMap::new(),
@@ -146,10 +155,16 @@ impl Watch {
             probes: Probing::default(),
             mass: MassWatch::default(),
             weather,
-            sight: Sight { blind_until: now, known_since: now, started: true },
+            sight: Sight {
+                blind_until: now,
+                known_since: now,
+                started: true,
+                strain: Strain::NONE,
+            },
             judged: now,
             touched: Touched::default(),
             late: None,
+            meter: StrainMeter::default(),
             collector_boot: None,
             collector_epoch: 0,
             is_tally_seamless: false,
@@ -184,6 +199,7 @@ impl Watch {
             Event::ProbeUnverifiable => {}
             Event::ReadBack { way, found } => self.readbacks.tell(way, found, now),
             Event::ObserverLate { gap_ms } => self.note_lateness(gap_ms, now, &mut touched),
+            Event::EchoLate { late_ms } => self.strain_by(late_ms, now),
             Event::ClockStepped => {
                 self.go_blind(now, &mut touched);
                 self.sight.known_since = now;
@@ -204,7 +220,7 @@ impl Watch {
 
     fn hear(&mut self, service: Service, beat: Beat, now: Tick, touched: &mut Touched) {
         if service.as_str() == COLLECTOR_SERVICE {
-            self.collector.hear(beat, now, &self.config);
+            self.collector.hear(beat, now, &self.lens);
             return;
         }
         let Some(index) = self.find_or_add(service, now) else { return };
@@ -237,29 +253,6 @@ impl Watch {
             self.services[index].count(&row, context, &self.config);
             touched.services.insert(index);
         }
-    }
-
-    fn note_lateness(&mut self, gap_ms: u64, now: Tick, touched: &mut Touched) {
-        let worst = self
-            .late
-            .is_none_or(|(at, late)| late <= gap_ms || now.since_ms(at) > wire::LATENESS_KEPT_MS);
-        if worst {
-            self.late = Some((now, gap_ms));
-        }
-        if gap_ms > self.config.observer_gap_ms {
-            self.go_blind(now, touched);
-        }
-    }
-
-    /// The watch could not see until now: no silence counts from before, and every witness must
-    /// speak again.
-    fn go_blind(&mut self, now: Tick, touched: &mut Touched) {
-        self.sight.blind_until = now;
-        self.sight.started = false;
-        self.services.iter_mut().for_each(ServiceWatch::forgive);
-        self.probes.reset();
-        self.readbacks.reset(now);
-        touched.all = true;
     }
 
     fn find_or_add(&mut self, service: Service, now: Tick) -> Option<usize> {
@@ -306,7 +299,7 @@ impl Watch {
         if !self.mass.is_on() {
             let horizon = self.sight.blind_until;
             let probes = (&self.probes, self.probed);
-            let convicted = self.collector.convict(now, horizon, probes, &self.config);
+            let convicted = self.collector.convict(now, horizon, probes, &self.lens);
             if let Some((boot, reason)) = convicted {
                 effects.push(Effect::ConvictCollector { boot, reason });
             }
@@ -317,14 +310,16 @@ impl Watch {
     /// Looks at what concerns all services; says whether it changed.
     fn look_out(&mut self, now: Tick) -> bool {
         self.collector.backend_proven = self.readbacks.proven(Way::Direct, now);
-        let probes = self.probes.states(now, &self.config);
+        let strain = self.adopt_strain(now);
+        let probes = self.probes.states(now, &self.lens);
         let overdue = matches!(worst(probes, self.probed), Probes::Late | Probes::Lost);
         let weather = Weather {
             probes,
-            collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.config),
-            backend: self.collector.backend(now, overdue, &self.config),
+            collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.lens),
+            backend: self.collector.backend(now, overdue, &self.lens),
             readback: self.readbacks.states(now),
             mass_silence: self.mass.is_on(),
+            strain,
         };
         std::mem::replace(&mut self.weather, weather) != weather
     }
@@ -445,10 +440,11 @@ impl Watch {
             return Some((self.judged, Reason::Service));
         }
         let service = self.queue.first().map(|(at, _)| (*at, Reason::Service));
-        let probes = self.probes.next_changes(&self.config);
-        let collector = self.collector.next_changes(self.sight.blind_until, &self.config);
+        let probes = self.probes.next_changes(&self.lens);
+        let collector = self.collector.next_changes(self.sight.blind_until, &self.lens);
+        let strain = self.meter.next_change(self.judged).map(|at| (at, Reason::Observer));
         // What is past was judged in its turn and does not come again.
-        let ahead = probes.map(|at| (at, Reason::Probe)).chain(collector);
+        let ahead = probes.map(|at| (at, Reason::Probe)).chain(collector).chain(strain);
         service.into_iter().chain(ahead.filter(|(at, _)| *at > self.judged)).min()
     }
 
@@ -474,7 +470,7 @@ impl Watch {
     #[must_use]
     pub fn probe_evidence(&self, now: Tick) -> Vec<(Signal, ProbeEvidence)> {
         let signals = self.config.probe_signals.iter().copied();
-        let told = |s| (s, self.probes.evidence(Asked::of([s]), now, &self.config));
+        let told = |s| (s, self.probes.evidence(Asked::of([s]), now, &self.lens));
         signals.map(told).collect()
     }
 
@@ -487,6 +483,6 @@ impl Watch {
     /// What is known of the collector itself.
     #[must_use]
     pub fn collector(&self, now: Tick) -> CollectorView {
-        self.collector.view(now, self.sight.blind_until, &self.config)
+        self.collector.view(now, self.sight.blind_until, &self.lens)
     }
 }

@@ -48,6 +48,9 @@ impl Collector for Verdicts {
         let observer = items.first().map(|v| seconds(v.observer.late_ms));
         let unit = Some(&Unit::Seconds);
         one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", unit, observer)?;
+        let strain = items.first().map(|v| f64::from(v.observer.strain));
+        let words = "Eighths by which the watchdog's own lateness stretches its thresholds";
+        one(&mut encoder, "observer_strain", words, None, strain)?;
         coverage(&mut encoder, &snapshot.probes)?;
         readback(&mut encoder, &snapshot.readback)?;
         liveness::encode(&mut encoder, &snapshot)

@@ -203,6 +203,29 @@ fn a_loop_that_was_stopped_draws_no_verdict_across_its_own_stall() {
 }
 
 /// What a reader is told of the shop when the loop has not turned for `ms`.
+#[test]
+fn a_loop_and_ears_that_are_late_are_strained_and_no_more_after_a_while() {
+    let strain = |rig: &Rig| rig.reader.latest().items[0].observer.strain;
+    let mut rig = Rig::new();
+    rig.live(3_000);
+    assert_eq!(strain(&rig), 0);
+    let facts = rig.facts();
+    rig.now = rig.now.plus_ms(300);
+    rig.turn(facts, Some(rig.now));
+    rig.live(300);
+    assert_eq!(strain(&rig), 2, "250 ms late");
+    assert!(!rig.gaps("stall"), "it was late and not blind");
+    rig.live(5_000);
+    assert_eq!(strain(&rig), 0);
+    let facts = rig.facts();
+    rig.now = rig.now.plus_ms(STEP_MS);
+    rig.turn(facts, Some(rig.now.minus_ms(150)));
+    rig.live(300);
+    assert_eq!(strain(&rig), 1, "the sockets were read late");
+    let text = rig.metrics.text().expect("it can be rendered");
+    assert!(text.contains("holdpoint_watchdog_observer_strain 1"), "{text}");
+}
+
 fn told_after(rig: &Rig, ms: u64) -> (VerdictKind, Option<Stage>) {
     rig.clock.0.store(rig.now.0 + ms, Ordering::Relaxed);
     let snapshot = rig.reader.held();

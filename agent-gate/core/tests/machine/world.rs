@@ -134,7 +134,7 @@ pub fn verdict(of: &str, kind: VerdictKind, revisions: Vec<RevisionEvidence>) ->
             coverage: Some(1.0),
             age_ms: Some(10),
         },
-        observer: ObserverEvidence { late_ms: 0, healthy: true },
+        observer: ObserverEvidence { late_ms: 0, healthy: true, strain: 0 },
         instances: Vec::new(),
     }
 }

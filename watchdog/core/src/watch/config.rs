@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::liveness::LivenessContract;
 use crate::names::{Environment, Service};
 use crate::tally::Signal;
-use crate::watch::ReadbackBounds;
+use crate::watch::{ReadbackBounds, Strain};
 
 /// The service name under which the collector beats about itself.
 pub const COLLECTOR_SERVICE: &str = "holdpoint/collector";
@@ -69,6 +69,9 @@ pub struct WatchConfig {
     pub witness_window_ms: u64,
     /// A verdict loop that ran later than this was blind meanwhile.
     pub observer_gap_ms: u64,
+    /// Own lateness of this much (a turn, the listening thread, the echo of its own port) strains
+    /// the watchdog by one: all thresholds of silence are stretched while it lasts.
+    pub observer_late_ms: u64,
     /// Services that fall silent within this time fell together.
     pub mass_window_ms: u64,
     /// More than this many services must fall for mass silence…
@@ -112,6 +115,7 @@ impl Default for WatchConfig {
             loss_doubt: 0.05,
             witness_window_ms: 20_000,
             observer_gap_ms: 500,
+            observer_late_ms: 100,
             mass_window_ms: 5_000,
             mass_min: 3,
             mass_part: 0.55,
@@ -121,6 +125,25 @@ impl Default for WatchConfig {
             services_max: 20_000,
             instances_max: 256,
         }
+    }
+}
+
+impl WatchConfig {
+    /// What is due of probes and of the collector, for a watchdog under strain.
+    pub(super) fn stretched(&self, strain: Strain) -> Self {
+        let mut config = self.clone();
+        for ms in [
+            &mut config.slack_ms,
+            &mut config.suspect_floor_ms,
+            &mut config.convict_floor_ms,
+            &mut config.probe_late_ms,
+            &mut config.probe_lost_ms,
+            &mut config.drops_ms,
+            &mut config.collector_start_ms,
+        ] {
+            *ms = strain.stretch(*ms);
+        }
+        config
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Event {
     /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before the facts that
     /// waited meanwhile: they are fresh evidence.
     ObserverLate { gap_ms: u64 },
+    /// The watchdog's own port answered its own question `late_ms` late, or not within that time.
+    EchoLate { late_ms: u64 },
     /// The clock jumped.
     ClockStepped,
     /// A collector was started or adopted.
@@ -88,4 +90,6 @@ pub enum Reason {
     Probe,
     /// The collector may have to be convicted.
     Collector,
+    /// The watchdog's own strain falls.
+    Observer,
 }

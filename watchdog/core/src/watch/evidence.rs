@@ -112,7 +112,7 @@ impl ServiceWatch {
 
     pub fn state_of(&self, instance: &InstanceWatch, world: &World<'_>) -> BeatState {
         let stuck = world.config.stuck_beats;
-        instance.beat_state(world.now, world.sight.blind_until, &self.contract.bounds, stuck)
+        instance.beat_state(world.now, world.sight.blind_until, &self.bounds(world.sight), stuck)
     }
 
     /// Instances whose beats are fresh.
@@ -122,7 +122,7 @@ impl ServiceWatch {
 
     pub fn moment(&self, world: &World<'_>) -> Moment {
         let config = world.config;
-        let bounds = &self.contract.bounds;
+        let bounds = &self.bounds(world.sight);
         let (mut counted, mut punctual, mut any) = (true, false, false);
         for instance in self.fresh(world) {
             any = true;
@@ -135,6 +135,7 @@ impl ServiceWatch {
             known_since: world.sight.known_since,
             contract_ms: bounds.interval_ms,
             slack_ms: config.slack_ms,
+            strain: world.sight.strain,
             idle_after_ms: config.idle_after_ms,
             counted: any && counted,
             punctual,
@@ -160,18 +161,17 @@ impl ServiceWatch {
         let from = world.sight.blind_until;
         let seen_ms = world.now.since_ms(from);
         let beats = self.instances.values().any(|i| i.beats > 0 && i.detector.last() >= from)
-            || seen_ms > self.contract.bounds.suspect_max_ms();
+            || seen_ms > self.bounds(world.sight).suspect_max_ms();
         let arrived = |at: Option<Tick>| at.is_some_and(|at| at >= from);
         let telemetry = self.streams.iter().any(|stream| arrived(stream.last_arrival))
-            || self.shortest_limit_ms(world.config).is_none_or(|limit| seen_ms > limit);
+            || self.shortest_limit_ms(&self.moment(world)).is_none_or(|limit| seen_ms > limit);
         beats && telemetry && seen_ms >= self.contract.bounds.interval_ms
     }
 
     /// The time after which the fastest of its signals is silent; `None` if none ever arrived.
-    fn shortest_limit_ms(&self, config: &WatchConfig) -> Option<u64> {
-        let contract_ms = self.contract.bounds.interval_ms;
+    fn shortest_limit_ms(&self, moment: &Moment) -> Option<u64> {
         let heard = self.streams.iter().filter(|stream| stream.last_arrival.is_some());
-        heard.map(|stream| 2 * stream.period_ms(contract_ms) + config.slack_ms).min()
+        heard.map(|stream| stream.limit_ms(moment)).min()
     }
 
     fn beats(&self, world: &World<'_>) -> Beats {
@@ -252,7 +252,7 @@ impl ServiceWatch {
         if self.instances.len() < 2 {
             return false;
         }
-        let bounds = &self.contract.bounds;
+        let bounds = &self.bounds(world.sight);
         self.fresh(world).any(|instance| {
             let punctual = instance.is_punctual(world.now, bounds, world.config.slack_ms);
             let moment = Moment { punctual, ..*moment };
@@ -345,7 +345,7 @@ impl ServiceWatch {
     pub fn next_check(&self, world: &World<'_>) -> Option<Tick> {
         let now = world.now;
         let horizon = world.sight.blind_until;
-        let bounds = &self.contract.bounds;
+        let bounds = &self.bounds(world.sight);
         let moment = self.moment(world);
         let mut next: Option<Tick> = None;
         let mut consider = |at: Tick| {
@@ -373,7 +373,7 @@ impl ServiceWatch {
         self.next_blind(&moment).for_each(&mut consider);
         consider(horizon.plus_ms(bounds.interval_ms));
         consider(horizon.plus_ms(bounds.suspect_max_ms() + 1));
-        if let Some(limit_ms) = self.shortest_limit_ms(world.config) {
+        if let Some(limit_ms) = self.shortest_limit_ms(&moment) {
             consider(horizon.plus_ms(limit_ms + 1));
         }
         next
@@ -387,8 +387,9 @@ impl ServiceWatch {
             self.streams.iter().zip(own).filter_map(move |(stream, (debt, last))| {
                 let period_ms = stream.period_ms(moment.contract_ms);
                 let from = last?.max(moment.blind_until);
-                let quiet = from.plus_ms(2 * period_ms + moment.slack_ms + 1);
-                let due = debt.since()?.max(from).plus_ms(period_ms + moment.slack_ms + 1);
+                let quiet = from.plus_ms(moment.silent_after_ms(period_ms) + 1);
+                let late_ms = moment.late_after_ms(period_ms);
+                let due = debt.since()?.max(from).plus_ms(late_ms + 1);
                 Some(quiet.max(due))
             })
         })

@@ -42,6 +42,7 @@ impl Watch {
 
     fn liveness_of(&self, service: &ServiceWatch, now: Tick) -> Liveness {
         let contract = &service.contract;
+        let bounds = service.bounds(self.sight);
         let horizon = self.sight.blind_until;
         let way = service.way(&self.config);
         let promised = contract.liveness.map(|promise| {
@@ -59,8 +60,8 @@ impl Watch {
             promise: contract.liveness,
             unkept,
             interval_ms: contract.bounds.interval_ms,
-            suspect_ms_max: contract.bounds.suspect_max_ms(),
-            convict_ms: contract.bounds.convict_ms,
+            suspect_ms_max: bounds.suspect_max_ms(),
+            convict_ms: bounds.convict_ms,
             wanted,
             suspicion: levels.min_by(f64::total_cmp),
             jitter_ms: service.jitter_ms(),

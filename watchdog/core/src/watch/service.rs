@@ -21,7 +21,7 @@ use crate::watch::revisions::{Revisions, grow};
 use crate::watch::rows::{Growth, PageContext, RowGrowth, Rows};
 use crate::watch::share::{Share, ShareBounds};
 use crate::watch::stream::{Arrival, Lesson, Reading, Stream};
-use crate::watch::{ExpectedService, WatchConfig};
+use crate::watch::{ExpectedService, Strain, WatchConfig};
 
 /// The first live dwell may take this many times `learn_ms`, for exporters that are slow.
 const DWELLS: u64 = 10;
@@ -46,6 +46,8 @@ pub(super) struct Sight {
     pub known_since: Tick,
     /// Whether it is a start and not a gap.
     pub started: bool,
+    /// How late the watch itself runs.
+    pub strain: Strain,
 }
 
 #[derive(Debug, Clone)]
@@ -131,7 +133,7 @@ impl ServiceWatch {
 
     /// Takes in a beat that was admitted.
     pub fn hear(&mut self, beat: Beat, now: Tick, s: Sight, c: &WatchConfig) {
-        let bounds = self.contract.bounds;
+        let bounds = self.bounds(s);
         let revision = beat.body.revision.clone();
         let requests = beat.body.requests;
         let counted = requests.map(|requests| (beat.body.instance.clone(), requests));
@@ -201,9 +203,9 @@ impl ServiceWatch {
     /// A process came up. If it is the only one, what the one before owed went with it.
     fn take_over(&mut self, now: Tick, sight: Sight, config: &WatchConfig) {
         self.share.reopen();
+        let bounds = self.bounds(sight);
         let beating = self.instances.values().filter(|instance| {
-            let bounds = &self.contract.bounds;
-            let state = instance.beat_state(now, sight.blind_until, bounds, config.stuck_beats);
+            let state = instance.beat_state(now, sight.blind_until, &bounds, config.stuck_beats);
             state == BeatState::Fresh && instance.leaving.is_none()
         });
         if beating.count() <= 1 {
@@ -214,7 +216,7 @@ impl ServiceWatch {
 
     /// Notes which instances are suspected as of `now`, for the figures of the detector.
     pub fn note_silence(&mut self, now: Tick, sight: Sight, config: &WatchConfig) {
-        let (horizon, bounds) = (sight.blind_until, &self.contract.bounds);
+        let (horizon, bounds) = (sight.blind_until, &self.bounds(sight));
         for instance in self.instances.values_mut() {
             match instance.beat_state(now, horizon, bounds, config.stuck_beats) {
                 BeatState::Suspect | BeatState::Lost => {
@@ -241,6 +243,11 @@ impl ServiceWatch {
         if self.instances.values().all(InstanceWatch::stands) {
             self.streams.iter_mut().for_each(|stream| stream.debt.stand());
         }
+    }
+
+    /// When silence of its beats counts, by how well the watch sees.
+    pub fn bounds(&self, sight: Sight) -> BeatBounds {
+        self.contract.bounds.stretched(sight.strain)
     }
 
     /// Silence before this does not count for this service.
@@ -329,9 +336,9 @@ impl ServiceWatch {
             let arrival = Arrival { at, changed, gap_ms, owed, steady, contract_ms };
             if stream.arrive(arrival, lesson, c.slack_ms) {
                 // What was lost in the silence was judged as silence; it is not counted again.
-                self.share.reopen();
+                self.share.resume(page.now);
                 if let Some(instance) = &mut instance {
-                    instance.share.reopen();
+                    instance.share.resume(page.now);
                 }
             }
         } else {

@@ -102,6 +102,9 @@ pub(super) struct Share {
     balance: Balance,
     totals: Totals,
     compared: Option<Comparison>,
+    /// A loss that was found before a silence, and when that ended: it is over when the records
+    /// say so, and not because the windows began anew.
+    carried: Option<(Counts, Tick)>,
 }
 
 impl Share {
@@ -125,6 +128,7 @@ impl Share {
         self.habit.note(mark, live, bounds.lengths());
         let Some(learnt) = self.habit.learnt.or(lent) else { return };
         let compared = self.weigh_all(&learnt, mark, bounds);
+        let compared = self.carry(compared, now);
         let was_bad = self.compared.is_some_and(|before| is_bad(before.counts));
         if let Some(since) = compared.since.filter(|_| was_bad && compared.counts == Counts::Agree)
         {
@@ -140,8 +144,26 @@ impl Share {
         self.habit.learnt
     }
 
+    /// Opens the windows anew after a silence, which was judged as such. What was lost before it is
+    /// still lost, until the records agree or have had their time to.
+    pub fn resume(&mut self, at: Tick) {
+        let before = self.compared.map(|before| before.counts);
+        self.reopen();
+        self.carried = before.filter(|counts| *counts == Counts::Short).map(|short| (short, at));
+        self.compared = self.compared.map(|compared| self.carry(compared, at));
+    }
+
+    /// `compared` as of `now`, or worse by what is carried over a silence.
+    fn carry(&mut self, compared: Comparison, now: Tick) -> Comparison {
+        let carried = self.carried.filter(|(_, at)| now.since_ms(*at) <= PROOF_MS);
+        self.carried = carried.filter(|_| compared.counts == Counts::Unproven);
+        let counts = self.carried.map_or(compared.counts, |(counts, _)| counts);
+        Comparison { counts, ..compared }
+    }
+
     /// Opens the windows anew: the watch was blind, or a process took its records with it.
     pub fn reopen(&mut self) {
+        self.carried = None;
         self.balance.clear();
         self.habit.pause();
         self.compared = self.compared.map(|before| Comparison {

@@ -11,12 +11,12 @@
 
 use crate::tally::Signal;
 use crate::tick::Tick;
-use crate::watch::WatchConfig;
 use crate::watch::dating::{DateBounds, Dating};
 use crate::watch::debt::Debt;
 use crate::watch::instance::Work;
 use crate::watch::pace::{Pace, Sample};
 use crate::watch::standing::Standing;
+use crate::watch::{Strain, WatchConfig};
 
 /// Metrics that changed so often in the first live dwell are expected to move with work.
 const CHANGES_MIN: u32 = 2;
@@ -49,11 +49,24 @@ pub(super) struct Moment {
     pub known_since: Tick,
     pub contract_ms: u64,
     pub slack_ms: u64,
+    pub strain: Strain,
     pub idle_after_ms: u64,
     /// Every instance that beats tells a work counter, so that no work is unseen.
     pub counted: bool,
     /// A process that works is proven to run at this moment.
     pub punctual: bool,
+}
+
+impl Moment {
+    /// After so long without an arrival it is late.
+    pub fn late_after_ms(&self, period_ms: u64) -> u64 {
+        self.strain.stretch(period_ms + self.slack_ms)
+    }
+
+    /// After so long without an arrival it is silent, if work is unanswered.
+    pub fn silent_after_ms(&self, period_ms: u64) -> u64 {
+        self.strain.stretch(2 * period_ms + self.slack_ms)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -223,7 +236,7 @@ impl Stream {
 
     /// After so long without an arrival it is silent, if work is unanswered.
     pub fn limit_ms(&self, moment: &Moment) -> u64 {
-        2 * self.period_ms(moment.contract_ms) + moment.slack_ms
+        moment.silent_after_ms(self.period_ms(moment.contract_ms))
     }
 
     pub fn reading(&self, moment: &Moment) -> Reading {
@@ -239,7 +252,7 @@ impl Stream {
         // An arrival from before the watch could know of it is no sign of life.
         let age_ms = now.since_ms(last);
         let seen = last >= moment.known_since;
-        if seen && age_ms <= period_ms + moment.slack_ms {
+        if seen && age_ms <= moment.late_after_ms(period_ms) {
             return Reading::Fresh;
         }
         if seen && age_ms <= limit_ms {
@@ -260,7 +273,7 @@ impl Stream {
     /// Whether work is unanswered past its time, and who did it certainly still runs.
     fn is_overdue(&self, moment: &Moment, period_ms: u64) -> bool {
         self.debt.since().is_some_and(|since| {
-            let due = since.max(moment.blind_until).plus_ms(period_ms + moment.slack_ms);
+            let due = since.max(moment.blind_until).plus_ms(moment.late_after_ms(period_ms));
             moment.punctual && moment.now > due
         })
     }
@@ -269,17 +282,16 @@ impl Stream {
     pub fn next_changes(&self, moment: &Moment) -> [Option<Tick>; 6] {
         let Some(last) = self.last_arrival else { return [None; 6] };
         let period_ms = self.period_ms(moment.contract_ms);
-        let limit_ms = 2 * period_ms + moment.slack_ms;
+        let (late_ms, limit_ms) =
+            (moment.late_after_ms(period_ms), moment.silent_after_ms(period_ms));
         let after = |from: Tick, ms: u64| Some(from.plus_ms(ms + 1));
         [
             after(last.max(moment.blind_until), limit_ms),
-            after(last, period_ms + moment.slack_ms),
+            after(last, late_ms),
             after(last, limit_ms),
             after(last.max(moment.known_since), moment.idle_after_ms),
             after(last.max(moment.known_since), limit_ms.max(moment.idle_after_ms)),
-            self.debt.since().and_then(|since| {
-                after(since.max(moment.blind_until), period_ms + moment.slack_ms)
-            }),
+            self.debt.since().and_then(|since| after(since.max(moment.blind_until), late_ms)),
         ]
     }
 }
@@ -290,6 +302,6 @@ pub(super) fn is_blind(stream: &Stream, debt: &Debt, last: Option<Tick>, moment:
     let period_ms = stream.period_ms(moment.contract_ms);
     let from = last.max(moment.blind_until);
     moment.punctual
-        && moment.now.since_ms(from) > 2 * period_ms + moment.slack_ms
-        && moment.now.since_ms(since.max(from)) > period_ms + moment.slack_ms
+        && moment.now.since_ms(from) > moment.silent_after_ms(period_ms)
+        && moment.now.since_ms(since.max(from)) > moment.late_after_ms(period_ms)
 }

@@ -26,13 +26,14 @@ pub(super) const LATENESS_KEPT_MS: u64 = 60_000;
 impl Watch {
     pub(super) fn wire(&self, service: &ServiceWatch, now: Tick) -> Verdict {
         let mut world = self.world(now);
-        world.probe_states = self.probes.states(now, &self.config);
+        world.sight.strain = self.strain(now);
+        world.probe_states = self.probes.states(now, &self.lens);
         world.readback = self.readbacks.states(now);
         let horizon = self.sight.blind_until;
-        world.collector_sick = self.collector.is_sick(now, horizon, &self.config);
+        world.collector_sick = self.collector.is_sick(now, horizon, &self.lens);
         let state = worst(world.probe_states, self.probed);
         let overdue = matches!(state, Probes::Late | Probes::Lost);
-        world.backend = self.collector.backend(now, overdue, &self.config);
+        world.backend = self.collector.backend(now, overdue, &self.lens);
         let opinion = judge(&service.evidence(&world));
         // The step that would have found the change has not run yet: it began just now.
         let since = if opinion.kind == service.opinion.kind { service.since } else { now };
@@ -47,7 +48,7 @@ impl Watch {
             signals: service.signal_evidence(&world),
             beats: service.beat_evidence(&world),
             witness: service.witness_evidence(&world),
-            probes: self.probes.evidence(service.asked(&world), now, &self.config),
+            probes: self.probes.evidence(service.asked(&world), now, &self.lens),
             observer: self.observer_evidence(opinion, now),
             instances: service.instance_evidence(&world),
         }
@@ -60,7 +61,8 @@ impl Watch {
             Some(_) | None => 0,
         };
         let healthy = !matches!(opinion.why, Why::JustStarted | Why::ObserverBlind);
-        ObserverEvidence { late_ms, healthy }
+        let strain = self.strain(now).level();
+        ObserverEvidence { late_ms, healthy, strain }
     }
 }
 

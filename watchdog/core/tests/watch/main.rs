@@ -7,5 +7,7 @@ mod memory;
 mod path;
 mod rig;
 mod slower;
+mod slowness;
 mod stories;
+mod strained;
 mod ten_hours;

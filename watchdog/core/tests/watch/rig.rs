@@ -12,6 +12,8 @@ use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{Stage, Verdict, VerdictKind};
 use watchdog_core::watch::{COLLECTOR_SERVICE, Effect, Event, ExpectedService, Watch, WatchConfig};
 
+use crate::slowness::Slowness;
+
 /// How one service behaves. Change it while the rig runs to break things.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
@@ -119,6 +121,8 @@ pub struct Rig {
     probe_seq: u64,
     waiting: Vec<(u64, u64)>,
     observer_stops_until: u64,
+    /// The watchdog itself is slow.
+    pub slow: Option<Slowness>,
 }
 
 pub const START: u64 = 100_000;
@@ -170,6 +174,7 @@ impl Rig {
             probe_seq: 0,
             waiting: Vec::new(),
             observer_stops_until: 0,
+            slow: None,
         }
     }
 
@@ -195,11 +200,15 @@ impl Rig {
     }
 
     pub fn tell(&mut self, event: Event) {
+        if let Some(slow) = &mut self.slow {
+            slow.wait(event);
+            return;
+        }
         assert!(self.watch.step(event, Tick(self.now)).is_empty(), "facts before judgement");
         self.turn();
     }
 
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         let effects = self.watch.step(Event::Turn, Tick(self.now));
         for effect in effects {
             if let Effect::VerdictChanged { service } = &effect {
@@ -265,6 +274,10 @@ impl Rig {
         }
         self.advance_services(true);
         self.advance_path();
+        if let Some(facts) = self.slow.as_mut().map(|slow| slow.facts_at(self.now)) {
+            self.turn_with(facts);
+            return;
+        }
         if self.watch.deadline().is_some_and(|(at, _)| at <= Tick(self.now)) {
             self.turn();
             let next = self.watch.deadline();
@@ -388,9 +401,12 @@ impl Rig {
             }
         }
         if self.path.answers {
-            if self.now.is_multiple_of(50) && self.rows.values().any(|row| row.dirty)
-                || self.now.is_multiple_of(500)
-            {
+            let dirty = self.now.is_multiple_of(50) && self.rows.values().any(|row| row.dirty);
+            let polls = match &self.slow {
+                Some(slow) => slow.polls_at(self.now),
+                None => dirty || self.now.is_multiple_of(500),
+            };
+            if polls {
                 let page = self.page();
                 self.tell(Event::TallyRead { page });
             }

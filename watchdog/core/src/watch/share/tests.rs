@@ -104,6 +104,30 @@ fn what_has_recovered_agrees_again() {
 }
 
 #[test]
+fn a_loss_outlasts_a_silence_until_the_records_agree_or_have_had_their_time() {
+    let mut run = Run::healthy();
+    run.go(30, 20, 50);
+    run.share.resume(Tick(run.second * 1_000));
+    for _ in 0..60 {
+        assert_eq!(run.counts(), Some(Counts::Short), "after {} s", run.second);
+        run.go(1, 20, 50);
+    }
+    run.share.resume(Tick(run.second * 1_000));
+    assert!(run.until(Counts::Agree, 60, 20, 100) <= 20);
+    run.share.resume(Tick(run.second * 1_000));
+    assert_eq!(run.counts(), Some(Counts::Unproven), "nothing was lost");
+
+    let mut run = Run::healthy();
+    run.go(30, 20, 50);
+    run.share.resume(Tick(run.second * 1_000));
+    run.until(Counts::Unproven, 125, 0, 100);
+    let mut run = Run::healthy();
+    run.go(30, 20, 50);
+    run.share.reopen();
+    assert_eq!(run.counts(), Some(Counts::Unproven), "another process");
+}
+
+#[test]
 fn a_loss_that_grows_slowly_is_not_followed_down() {
     let mut run = Run::healthy();
     for hundredths in (60..=100).rev().step_by(5) {
