@@ -122,7 +122,7 @@ fn verdict(name: &str, seen: &Seen) -> Verdict {
         verdict: seen.verdict,
         since_ms: 1,
         stage: None,
-        reason: "as the test says".to_owned(),
+        reason: "as the test says".into(),
         revisions: revisions.collect(),
         signals: Roster::new(),
         beats: BeatEvidence {

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use http::header::CONTENT_TYPE;
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use watchdog_core::attestation::{Attestation, SIGNATURE_HEADER};
+use watchdog_core::attestation::SIGNATURE_HEADER;
+use watchdog_core::names::Boot;
 
 use crate::metrics::{AttestOutcome, Metrics};
 use crate::publish::{Reader, Snapshot};
@@ -76,7 +78,7 @@ impl Attester {
         place: &GatePlace,
         snapshot: &Snapshot,
     ) -> (AttestOutcome, String) {
-        let body = match serde_json::to_vec(&self.attestation(snapshot)) {
+        let body = match serde_json::to_vec(&self.statement(snapshot)) {
             Ok(body) => body,
             Err(error) => return (AttestOutcome::Failed, error.to_string()),
         };
@@ -99,14 +101,34 @@ impl Attester {
         }
     }
 
-    fn attestation(&self, snapshot: &Snapshot) -> Attestation {
-        Attestation {
-            watchdog: snapshot.watchdog.clone(),
-            boot: snapshot.boot.clone(),
+    fn statement<'s>(&self, snapshot: &'s Snapshot) -> Statement<'s> {
+        Statement {
+            watchdog: &snapshot.watchdog,
+            boot: &snapshot.boot,
             seq: snapshot.seq,
             ttl_ms: self.ttl_ms,
             mass_silence: snapshot.mass_silence,
-            items: snapshot.items.clone(),
+            items: Items(snapshot),
         }
+    }
+}
+
+/// An [`Attestation`](watchdog_core::attestation::Attestation) as it is written: the verdicts are
+/// made one by one, so that ten thousand of them stand nowhere but in the body.
+#[derive(Serialize)]
+struct Statement<'s> {
+    watchdog: &'s str,
+    boot: &'s Boot,
+    seq: u64,
+    ttl_ms: u64,
+    mass_silence: bool,
+    items: Items<'s>,
+}
+
+struct Items<'s>(&'s Snapshot);
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.verdicts())
     }
 }

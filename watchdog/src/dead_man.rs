@@ -90,7 +90,7 @@ impl DeadMan {
     async fn ping(&self, client: &reqwest::Client, snapshot: &Snapshot) -> Result<(), String> {
         let mut verdicts = BTreeMap::new();
         for item in &snapshot.items {
-            *verdicts.entry(item.verdict.as_str()).or_default() += 1;
+            *verdicts.entry(snapshot.kind(item).as_str()).or_default() += 1;
         }
         let summary = Summary {
             watchdog: &snapshot.watchdog,

@@ -3,11 +3,11 @@
 //! Invariant: labels are enums, but for `service`, whose number admission bounds. Verdicts are read
 //! from the published snapshot at scrape time, so a service that is gone leaves no stale series.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +20,9 @@ use watchdog_core::admission::Refusal;
 use crate::publish::Reader;
 
 mod verdicts;
+
+/// What all names begin with.
+const PREFIX: &str = "holdpoint_watchdog";
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -167,6 +170,8 @@ pub struct Metrics {
     gaps: Family<GapLabel, Counter>,
     shed: Counter,
     registry: Arc<Mutex<Registry>>,
+    /// The verdicts, which nobody counts into: a slow reader of them holds up nobody.
+    verdicts: Arc<OnceLock<Registry>>,
 }
 
 /// What `/metrics` of a watchdog shows, for whoever carries it on.
@@ -207,7 +212,8 @@ impl Default for Metrics {
             turns: Counter::default(),
             gaps: Family::default(),
             shed: Counter::default(),
-            registry: Arc::new(Mutex::new(Registry::with_prefix("holdpoint_watchdog"))),
+            registry: Arc::new(Mutex::new(Registry::with_prefix(PREFIX))),
+            verdicts: Arc::default(),
         };
         metrics.register();
         metrics
@@ -290,15 +296,31 @@ impl Metrics {
 
     /// Adds the verdicts of the published snapshot to the text.
     pub fn watch(&self, reader: Reader) {
-        self.show(Box::new(verdicts::Verdicts::new(reader)));
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(verdicts::Verdicts::new(reader)));
+        // Whoever comes second shows the same verdicts.
+        let _first = self.verdicts.set(registry);
     }
 
     /// The metrics in OpenMetrics text.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        encode(&mut text, &registry)?;
+        self.write(&mut text)?;
         Ok(text)
+    }
+
+    /// Writes the metrics in OpenMetrics text. While `out` waits, nothing is locked.
+    pub fn write(&self, out: &mut impl std::fmt::Write) -> Result<(), std::fmt::Error> {
+        let mut counted = String::new();
+        encode_registry(
+            &mut counted,
+            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        )?;
+        out.write_str(&counted)?;
+        if let Some(verdicts) = self.verdicts.get() {
+            encode_registry(out, verdicts)?;
+        }
+        encode_eof(out)
     }
 
     pub fn beat(&self, transport: Transport) {

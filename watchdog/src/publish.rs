@@ -18,7 +18,7 @@ use watchdog_core::probe::Way;
 use watchdog_core::tally::Signal;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
-use watchdog_core::watch::Liveness;
+use watchdog_core::watch::{Backdrop, Liveness, Shown};
 
 use crate::driver::Clock;
 
@@ -39,7 +39,12 @@ pub struct Snapshot {
     pub probes: Vec<(Signal, ProbeEvidence)>,
     /// What the backend says of the probes of either way, where it is asked.
     pub readback: Vec<(Way, ProbeEvidence)>,
-    pub items: Vec<Verdict>,
+    /// What is the same for all items.
+    pub backdrop: Backdrop,
+    /// In the order of names. Those that were not judged since are shared with the snapshot before.
+    pub items: Vec<Arc<Shown>>,
+    /// For how long the loop had stood still when this was read, if that was too long.
+    pub stood_ms: Option<u64>,
     /// The detectors of the same services in the same order, at most a second older; services
     /// that are newer are missing.
     pub liveness: Arc<Vec<(Service, Liveness)>>,
@@ -92,7 +97,9 @@ pub fn channel(
         mass_silence: false,
         probes: Vec::new(),
         readback: Vec::new(),
+        backdrop: Backdrop::default(),
         items: Vec::new(),
+        stood_ms: None,
         liveness: Arc::default(),
     };
     let (sender, receiver) = watch::channel(Arc::new(nothing));
@@ -102,6 +109,41 @@ pub fn channel(
 }
 
 impl Snapshot {
+    /// What was made of `service`.
+    #[must_use]
+    pub fn find(&self, service: &str) -> Option<&Shown> {
+        let place = self.items.binary_search_by(|shown| shown.service().as_str().cmp(service));
+        place.ok().map(|place| self.items[place].as_ref())
+    }
+
+    /// The verdict behind one of the items as far as it holds, with the ages of this snapshot.
+    #[must_use]
+    pub fn verdict(&self, shown: &Shown) -> Verdict {
+        let mut verdict = shown.as_of(&self.backdrop);
+        if let Some(stood_ms) = self.stood_ms {
+            withdraw(&mut verdict, stood_ms);
+        }
+        verdict
+    }
+
+    /// All verdicts, made one by one as they are asked for.
+    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> + '_ {
+        self.items.iter().map(|shown| self.verdict(shown))
+    }
+
+    /// The kind of one of the items as far as it holds.
+    #[must_use]
+    pub fn kind(&self, shown: &Shown) -> VerdictKind {
+        if self.stood_ms.is_some() { as_stood(shown.kind()) } else { shown.kind() }
+    }
+
+    /// The worst lateness of the verdict loop of late, in milliseconds.
+    #[must_use]
+    pub fn late_ms(&self) -> u64 {
+        let late_ms = self.backdrop.late_ms();
+        self.stood_ms.map_or(late_ms, |stood_ms| stood_ms.max(late_ms))
+    }
+
     /// What the detector of `service` promises and achieves; `None` until it was looked at.
     #[must_use]
     pub fn liveness(&self, service: &Service) -> Option<&Liveness> {
@@ -143,9 +185,7 @@ impl Reader {
         if age_ms <= self.stale_ms {
             return snapshot;
         }
-        let mut aged = Arc::unwrap_or_clone(snapshot);
-        aged.items.iter_mut().for_each(|item| withdraw(item, age_ms));
-        Arc::new(aged)
+        Arc::new(Snapshot { stood_ms: Some(age_ms), ..Arc::unwrap_or_clone(snapshot) })
     }
 
     /// Wakes at every new snapshot; the latest wins.
@@ -161,35 +201,47 @@ impl Reader {
     }
 }
 
-/// Takes back what a loop that stood still for `age_ms` cannot vouch for. What is wrong stays so.
+/// What is left of a kind when the loop that drew it has stood still. What is wrong stays so.
+fn as_stood(kind: VerdictKind) -> VerdictKind {
+    if kind <= VerdictKind::Idle { VerdictKind::Unknown } else { kind }
+}
+
+/// Takes back what a loop that stood still for `age_ms` cannot vouch for.
 fn withdraw(verdict: &mut Verdict, age_ms: u64) {
     verdict.observer.healthy = false;
     verdict.observer.late_ms = verdict.observer.late_ms.max(age_ms);
-    if verdict.verdict <= VerdictKind::Idle {
-        verdict.verdict = VerdictKind::Unknown;
+    let kind = as_stood(verdict.verdict);
+    if kind != verdict.verdict {
+        verdict.verdict = kind;
         verdict.stage = Some(Stage::Observer);
         verdict.since_ms = 0;
-        verdict.reason = format!("the watchdog's verdict loop has stood still for {age_ms} ms");
+        verdict.reason =
+            format!("the watchdog's verdict loop has stood still for {age_ms} ms").into();
     }
 }
 
 /// What differs in kind between two snapshots whose items are in the order of their names.
 fn changes(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
-    let known = |service: &Service| {
-        let place = before.items.binary_search_by(|v| v.service.cmp(service));
-        place.ok().map(|i| before.items[i].verdict)
-    };
-    let steps = after.items.iter().map(|v| (known(&v.service), v));
-    steps
-        .filter(|(from, v)| *from != Some(v.verdict))
-        .map(|(from, v)| Change {
-            service: v.service.clone(),
-            environment: v.environment.clone(),
-            from,
-            to: v.verdict,
-            stage: v.stage,
-            reason: v.reason.clone(),
-            seq: after.seq,
-        })
-        .collect()
+    let mut old = before.items.iter().peekable();
+    let mut changes = Vec::new();
+    for shown in &after.items {
+        if old.next_if(|old| Arc::ptr_eq(old, shown)).is_some() {
+            continue;
+        }
+        while old.next_if(|old| old.service() < shown.service()).is_some() {}
+        let known = old.next_if(|old| old.service() == shown.service());
+        let from = known.map(|known| known.kind());
+        if from != Some(shown.kind()) {
+            changes.push(Change {
+                service: shown.service().clone(),
+                environment: shown.environment().clone(),
+                from,
+                to: shown.kind(),
+                stage: shown.stage(),
+                reason: shown.reason().to_owned(),
+                seq: after.seq,
+            });
+        }
+    }
+    changes
 }

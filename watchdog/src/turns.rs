@@ -128,8 +128,8 @@ impl Turns {
             })
     }
 
-    fn remember(&self) {
-        let remembered = self.watch.remembered();
+    fn remember(&mut self) {
+        let Some(remembered) = self.watch.newly_remembered() else { return };
         self.around.memory.send_if_modified(|before| {
             let grown = *before != remembered;
             *before = remembered;
@@ -195,7 +195,9 @@ impl Turns {
             mass_silence: self.watch.mass_silence(),
             probes: self.watch.probe_evidence(self.judged),
             readback: self.watch.readback_evidence(self.judged),
-            items: self.watch.verdicts(self.judged),
+            backdrop: self.watch.backdrop(self.judged),
+            items: self.watch.show(),
+            stood_ms: None,
             liveness,
         });
         self.around.kicks.kick(self.seq);
@@ -206,7 +208,7 @@ impl Turns {
             Effect::VerdictChanged { service } => {
                 if let Some(v) = self.watch.verdict(&service, self.judged) {
                     let (verdict, stage) = (v.verdict.as_str(), v.stage.map(word));
-                    info!(%service, verdict, stage, reason = v.reason, "verdict");
+                    info!(%service, verdict, stage, reason = &*v.reason, "verdict");
                 }
             }
             Effect::MassSilence { on: true } => error!(

@@ -44,7 +44,7 @@ fn attestation(seq: u64) -> Attestation {
         verdict: VerdictKind::Live,
         since_ms: 1,
         stage: None,
-        reason: "live".to_owned(),
+        reason: "live".into(),
         revisions: vec![evidence],
         signals: watchdog_core::roster::Roster::new(),
         beats: BeatEvidence {

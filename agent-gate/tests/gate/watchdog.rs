@@ -120,7 +120,7 @@ impl World {
             verdict: self.verdict,
             since_ms: 1,
             stage: None,
-            reason: "as the test says".to_owned(),
+            reason: "as the test says".into(),
             revisions: revisions.collect(),
             signals: watchdog_core::roster::Roster::new(),
             beats: BeatEvidence {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a number that is not known is `null` on the wire and `None` here, never 0.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Boot, Environment, Instance, Revision, Service};
@@ -92,7 +94,7 @@ pub struct Verdict {
     /// The located stage; `None` while nothing is wrong or nothing can be located.
     pub stage: Option<Stage>,
     /// One sentence for a person.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     pub revisions: Vec<RevisionEvidence>,
     pub signals: Roster<Signal, SignalEvidence>,
     pub beats: BeatEvidence,
@@ -100,6 +102,22 @@ pub struct Verdict {
     pub probes: ProbeEvidence,
     pub observer: ObserverEvidence,
     pub instances: Vec<InstanceEvidence>,
+}
+
+impl Verdict {
+    /// Lets `ms` milliseconds pass in which nothing was heard: every age grows.
+    pub fn grow_older(&mut self, ms: u64) {
+        let older = |age_ms: &mut Option<u64>| {
+            if let Some(age_ms) = age_ms {
+                *age_ms = age_ms.saturating_add(ms);
+            }
+        };
+        self.since_ms = self.since_ms.saturating_add(ms);
+        self.signals.values_mut().for_each(|signal| older(&mut signal.last_arrival_age_ms));
+        older(&mut self.beats.age_ms);
+        older(&mut self.probes.age_ms);
+        self.instances.iter_mut().for_each(|instance| older(&mut instance.age_ms));
+    }
 }
 
 /// What one revision of the service has shown, over all instances, since first seen.

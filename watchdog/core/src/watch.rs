@@ -21,6 +21,7 @@
 #![doc = include_str!("watch/transitions.md")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::judge::{Opinion, Probes, Why, judge};
 use crate::names::{Boot, Environment, Service};
@@ -50,6 +51,7 @@ mod revisions;
 mod rows;
 mod service;
 mod share;
+mod shown;
 mod standing;
 mod strain;
 mod stream;
@@ -62,6 +64,7 @@ pub use memory::Remembered;
 pub use promise::Liveness;
 pub use quality::Achieved;
 pub use readback::{ReadBack, ReadbackBounds};
+pub use shown::{Backdrop, Shown};
 pub use strain::Strain;
 
 use collector::{Backend, CollectorWatch};
@@ -92,6 +95,8 @@ pub struct Watch {
     /// The configuration as the strain stretches it, for probes and collector.
     lens: WatchConfig,
     services: Vec<ServiceWatch>,
+    /// What is shown of each, until it is judged again.
+    shown: Vec<Option<Arc<Shown>>>,
     index: BTreeMap<Service, usize>,
     /// When the verdict about a service may change by time alone.
     queue: BTreeSet<(Tick, usize)>,
@@ -115,6 +120,8 @@ pub struct Watch {
     meter: StrainMeter,
     collector_boot: Option<Boot>,
     collector_epoch: u64,
+    /// More is remembered than the shell was last told.
+    memory_grew: bool,
     /// No poll failed since the last page.
     is_tally_seamless: bool,
 }
@@ -147,6 +154,7 @@ impl Watch {
             lens: config.clone(),
             config,
             services: Vec::new(),
+            shown: Vec::new(),
             index: BTreeMap::new(),
             queue: BTreeSet::new(),
             ailing: BTreeSet::new(),
@@ -167,6 +175,7 @@ impl Watch {
             meter: StrainMeter::default(),
             collector_boot: None,
             collector_epoch: 0,
+            memory_grew: true,
             is_tally_seamless: false,
         };
         for service in services {
@@ -275,6 +284,7 @@ impl Watch {
         };
         self.index.insert(expected.service.clone(), index);
         self.services.push(ServiceWatch::new(expected, fresh, now, &self.config));
+        self.shown.push(None);
         index
     }
 
@@ -344,6 +354,7 @@ impl Watch {
     }
 
     fn judge_one(&mut self, index: usize, now: Tick, effects: &mut Vec<Effect>) {
+        self.shown[index] = None;
         let world = self.world(now);
         let service = &self.services[index];
         let moment = service.moment(&world);
@@ -364,7 +375,7 @@ impl Watch {
             let service = self.services[index].service.clone();
             effects.push(Effect::VerdictChanged { service });
         }
-        self.services[index].learn(now, readings, &self.config);
+        self.memory_grew |= self.services[index].learn(now, readings, &self.config);
         self.requeue(index, now);
     }
 
@@ -451,13 +462,13 @@ impl Watch {
     /// The verdicts about all services as of `now`, in the order of their names.
     #[must_use]
     pub fn verdicts(&self, now: Tick) -> Vec<Verdict> {
-        self.index.values().map(|index| self.wire(&self.services[*index], now)).collect()
+        self.index.values().map(|index| self.judged_at(&self.services[*index], now)).collect()
     }
 
     /// The verdict about one service as of `now`; `None` if it is not known.
     #[must_use]
     pub fn verdict(&self, service: &Service, now: Tick) -> Option<Verdict> {
-        self.index.get(service).map(|index| self.wire(&self.services[*index], now))
+        self.index.get(service).map(|index| self.judged_at(&self.services[*index], now))
     }
 
     /// Whether most services fell silent together.

@@ -20,6 +20,7 @@ use crate::supervise::Custody;
 
 mod beats;
 mod pages;
+mod pour;
 mod stream;
 
 /// What the routes share.

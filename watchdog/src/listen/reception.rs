@@ -265,10 +265,8 @@ impl Reception {
 
     fn lost_instances(&self, service: &Service) -> Vec<Instance> {
         let snapshot = self.parts.reader.latest();
-        let Ok(place) = snapshot.items.binary_search_by(|v| v.service.cmp(service)) else {
-            return Vec::new();
-        };
-        let instances = snapshot.items[place].instances.iter();
+        let Some(shown) = snapshot.find(service.as_str()) else { return Vec::new() };
+        let instances = shown.instances().iter();
         instances.filter(|i| i.beats == BeatState::Lost).map(|i| i.instance.clone()).collect()
     }
 }

@@ -9,9 +9,10 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use watchdog_core::probe::Way;
 use watchdog_core::tally::Signal;
-use watchdog_core::verdict::{ProbeEvidence, Verdict, VerdictKind};
+use watchdog_core::verdict::{ProbeEvidence, VerdictKind};
+use watchdog_core::watch::Shown;
 
-use crate::publish::Reader;
+use crate::publish::{Reader, Snapshot};
 
 mod liveness;
 
@@ -29,26 +30,23 @@ impl Verdicts {
 impl Collector for Verdicts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let snapshot = self.reader.held();
-        let items = snapshot.items.as_slice();
-        states(&mut encoder, items)?;
+        states(&mut encoder, &snapshot)?;
         each(
             &mut encoder,
-            "beat_age",
-            "Age of the last beat",
-            Some(&Unit::Seconds),
-            items.iter().map(|v| (v, v.beats.age_ms.map(seconds))),
+            ("beat_age", "Age of the last beat", Some(&Unit::Seconds)),
+            &snapshot,
+            |shown| shown.beat_age_ms(&snapshot.backdrop).map(seconds),
         )?;
         each(
             &mut encoder,
-            "witness_requests",
-            "Requests by the beats in the window of the witness",
-            None,
-            items.iter().map(|v| (v, v.witness.as_ref().map(|w| float(w.requests)))),
+            ("witness_requests", "Requests by the beats in the window of the witness", None),
+            &snapshot,
+            |shown| shown.witness().map(|witness| float(witness.requests)),
         )?;
-        let observer = items.first().map(|v| seconds(v.observer.late_ms));
+        let observer = snapshot.items.first().map(|_| seconds(snapshot.late_ms()));
         let unit = Some(&Unit::Seconds);
         one(&mut encoder, "observer_late", "Worst lateness of the verdict loop", unit, observer)?;
-        let strain = items.first().map(|v| f64::from(v.observer.strain));
+        let strain = snapshot.items.first().map(|_| f64::from(snapshot.backdrop.strain()));
         let words = "Eighths by which the watchdog's own lateness stretches its thresholds";
         one(&mut encoder, "observer_strain", words, None, strain)?;
         coverage(&mut encoder, &snapshot.probes)?;
@@ -88,34 +86,34 @@ fn readback(
     Ok(())
 }
 
-fn states(encoder: &mut DescriptorEncoder<'_>, items: &[Verdict]) -> Result<(), std::fmt::Error> {
+fn states(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Result<(), std::fmt::Error> {
     let mut family =
         encoder.encode_descriptor("verdict", "1 for what holds", None, MetricType::Gauge)?;
-    for item in items {
+    for shown in &snapshot.items {
+        let held = snapshot.kind(shown);
         for kind in VerdictKind::ALL {
             let labels = [
-                ("service", item.service.as_str()),
-                ("environment", item.environment.as_str()),
+                ("service", shown.service().as_str()),
+                ("environment", shown.environment().as_str()),
                 ("verdict", kind.as_str()),
             ];
-            let holds = ConstGauge::new(i64::from(kind == item.verdict));
+            let holds = ConstGauge::new(i64::from(kind == held));
             holds.encode(family.encode_family(&labels)?)?;
         }
     }
     Ok(())
 }
 
-fn each<'v>(
+fn each(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    words: &str,
-    unit: Option<&Unit>,
-    values: impl Iterator<Item = (&'v Verdict, Option<f64>)>,
+    (name, words, unit): (&str, &str, Option<&Unit>),
+    snapshot: &Snapshot,
+    value: impl Fn(&Shown) -> Option<f64>,
 ) -> Result<(), std::fmt::Error> {
     let mut family = encoder.encode_descriptor(name, words, unit, MetricType::Gauge)?;
-    for (verdict, value) in values {
-        if let Some(value) = value {
-            let labels = [("service", verdict.service.as_str())];
+    for shown in &snapshot.items {
+        if let Some(value) = value(shown) {
+            let labels = [("service", shown.service().as_str())];
             ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
         }
     }

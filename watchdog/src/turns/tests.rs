@@ -160,8 +160,8 @@ impl Rig {
 
     fn verdict(&self) -> VerdictKind {
         let snapshot = self.reader.latest();
-        let shop = snapshot.items.iter().find(|v| v.service.as_str() == "shop");
-        shop.expect("it beat").verdict
+        let shop = snapshot.find("shop");
+        shop.expect("it beat").kind()
     }
 
     fn gaps(&self, cause: &str) -> bool {
@@ -205,7 +205,7 @@ fn a_loop_that_was_stopped_draws_no_verdict_across_its_own_stall() {
 /// What a reader is told of the shop when the loop has not turned for `ms`.
 #[test]
 fn a_loop_and_ears_that_are_late_are_strained_and_no_more_after_a_while() {
-    let strain = |rig: &Rig| rig.reader.latest().items[0].observer.strain;
+    let strain = |rig: &Rig| rig.reader.latest().backdrop.strain();
     let mut rig = Rig::new();
     rig.live(3_000);
     assert_eq!(strain(&rig), 0);
@@ -229,8 +229,7 @@ fn a_loop_and_ears_that_are_late_are_strained_and_no_more_after_a_while() {
 fn told_after(rig: &Rig, ms: u64) -> (VerdictKind, Option<Stage>) {
     rig.clock.0.store(rig.now.0 + ms, Ordering::Relaxed);
     let snapshot = rig.reader.held();
-    let shop = snapshot.items.iter().find(|v| v.service.as_str() == "shop");
-    let shop = shop.expect("it beat");
+    let shop = snapshot.verdict(snapshot.find("shop").expect("it beat"));
     (shop.verdict, shop.stage)
 }
 

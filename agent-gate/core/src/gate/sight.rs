@@ -286,7 +286,7 @@ impl Source {
         let reason = match basis {
             Basis::WatchdogSilent => format!("watchdog {name} has been silent for {age_ms} ms"),
             Basis::Settling => format!("watchdog {name} has been heard for less than the dwell"),
-            Basis::Fresh | Basis::NeverHeard => seen.verdict.reason.clone(),
+            Basis::Fresh | Basis::NeverHeard => seen.verdict.reason.to_string(),
         };
         let live_ms = (now < self.expires)
             .then_some(seen.live_since)

@@ -119,7 +119,7 @@ pub fn verdict(of: &str, kind: VerdictKind, revisions: Vec<RevisionEvidence>) ->
         verdict: kind,
         since_ms: 0,
         stage: None,
-        reason: format!("the test says {}", kind.as_str()),
+        reason: format!("the test says {}", kind.as_str()).into(),
         revisions,
         signals: watchdog_core::roster::Roster::new(),
         beats: BeatEvidence {

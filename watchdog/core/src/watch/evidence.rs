@@ -370,6 +370,10 @@ impl ServiceWatch {
             let limit_ms = stream.limit_ms(&moment);
             datings.filter_map(|dating| dating.next_change(limit_ms)).for_each(&mut consider);
         }
+        if let Some(at) = self.last_work {
+            // The witness stands still from then on, whatever the verdict makes of it.
+            consider(at.plus_ms(world.config.idle_after_ms + 1));
+        }
         self.next_blind(&moment).for_each(&mut consider);
         consider(horizon.plus_ms(bounds.interval_ms));
         consider(horizon.plus_ms(bounds.suspect_max_ms() + 1));

@@ -43,6 +43,7 @@ impl Watch {
             };
             let service = &mut self.services[index];
             service.recalled = true;
+            self.shown[index] = None;
             if !service.contract.signals_named {
                 for stream in &mut service.streams {
                     stream.expected |= expect.contains(&stream.signal);
@@ -50,6 +51,12 @@ impl Watch {
             }
             self.requeue(index, now);
         }
+    }
+
+    /// [`Watch::remembered`] if it may have grown since it was last asked for here.
+    #[must_use]
+    pub fn newly_remembered(&mut self) -> Option<Vec<Remembered>> {
+        std::mem::take(&mut self.memory_grew).then(|| self.remembered())
     }
 
     /// What the next watch must know, in the order of names.

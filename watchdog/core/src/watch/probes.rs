@@ -141,6 +141,19 @@ pub(super) struct Probing {
 pub(super) struct Asked([bool; 3]);
 
 impl Asked {
+    /// How many there are.
+    pub const SETS: usize = 8;
+
+    /// Where it stands among all of them.
+    pub fn place(self) -> usize {
+        self.iter().map(|index| 1 << index).sum()
+    }
+
+    /// The one at `place`.
+    pub fn at(place: usize) -> Self {
+        Self(std::array::from_fn(|index| place & (1 << index) != 0))
+    }
+
     pub fn of(signals: impl IntoIterator<Item = Signal>) -> Self {
         let mut asked = Self::default();
         for signal in signals {
@@ -370,6 +383,14 @@ mod tests {
         assert_eq!(Asked::default().within(probed), probed);
         let both = Asked::of([Signal::Logs, Signal::Traces]).within(probed);
         assert_eq!(both, Asked::of([Signal::Traces]));
+    }
+
+    #[test]
+    fn every_set_of_signals_has_its_place() {
+        for place in 0..Asked::SETS {
+            assert_eq!(Asked::at(place).place(), place);
+        }
+        assert_eq!(all().place(), Asked::SETS - 1);
     }
 
     #[test]

@@ -385,14 +385,15 @@ impl ServiceWatch {
         self.reopen_shares();
     }
 
-    /// Learns from being live, within the first dwell.
-    pub fn learn(&mut self, now: Tick, readings: [Reading; 3], config: &WatchConfig) {
+    /// Learns from being live, within the first dwell. Says whether more is to be remembered.
+    pub fn learn(&mut self, now: Tick, readings: [Reading; 3], config: &WatchConfig) -> bool {
         if self.opinion.kind != VerdictKind::Live {
-            return;
+            return false;
         }
+        let mut grew = self.first_live.is_none();
         let first_live = *self.first_live.get_or_insert(now);
         if now.since_ms(self.since) < config.learn_ms {
-            return;
+            return grew;
         }
         let open = now.since_ms(first_live) <= config.learn_ms.saturating_mul(DWELLS);
         for (stream, reading) in self.streams.iter_mut().zip(readings) {
@@ -402,8 +403,11 @@ impl ServiceWatch {
                 continue;
             }
             stream.hold_changes();
-            stream.expected |= open && !self.contract.signals_named;
+            let expected = open && !self.contract.signals_named;
+            grew |= expected && !stream.expected;
+            stream.expected |= expected;
         }
+        grew
     }
 
     fn is_pace_held(&self) -> bool {

@@ -3,6 +3,7 @@
 //! Invariant: what is shown is judged as of `now`, not as of the last step, so that a watch whose
 //! loop is late does not show an old `live`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::judge::{Counts, Opinion, Probes, Why, judge};
@@ -24,7 +25,8 @@ use crate::watch::stream::{Reading, Stream};
 pub(super) const LATENESS_KEPT_MS: u64 = 60_000;
 
 impl Watch {
-    pub(super) fn wire(&self, service: &ServiceWatch, now: Tick) -> Verdict {
+    /// The verdict as of `now`, whether or not a turn was told since it changed.
+    pub(super) fn judged_at(&self, service: &ServiceWatch, now: Tick) -> Verdict {
         let mut world = self.world(now);
         world.sight.strain = self.strain(now);
         world.probe_states = self.probes.states(now, &self.lens);
@@ -34,7 +36,16 @@ impl Watch {
         let state = worst(world.probe_states, self.probed);
         let overdue = matches!(state, Probes::Late | Probes::Lost);
         world.backend = self.collector.backend(now, overdue, &self.lens);
-        let opinion = judge(&service.evidence(&world));
+        self.wire(service, judge(&service.evidence(&world)), &world)
+    }
+
+    pub(super) fn wire(
+        &self,
+        service: &ServiceWatch,
+        opinion: Opinion,
+        world: &World<'_>,
+    ) -> Verdict {
+        let now = world.now;
         // The step that would have found the change has not run yet: it began just now.
         let since = if opinion.kind == service.opinion.kind { service.since } else { now };
         Verdict {
@@ -43,33 +54,37 @@ impl Watch {
             verdict: opinion.kind,
             since_ms: now.since_ms(since),
             stage: opinion.stage,
-            reason: service.sentence(opinion, &world),
-            revisions: service.revision_evidence(&world),
-            signals: service.signal_evidence(&world),
-            beats: service.beat_evidence(&world),
-            witness: service.witness_evidence(&world),
-            probes: self.probes.evidence(service.asked(&world), now, &self.lens),
+            reason: service.sentence(opinion, world),
+            revisions: service.revision_evidence(world),
+            signals: service.signal_evidence(world),
+            beats: service.beat_evidence(world),
+            witness: service.witness_evidence(world),
+            probes: self.probes.evidence(service.asked(world), now, &self.lens),
             observer: self.observer_evidence(opinion, now),
-            instances: service.instance_evidence(&world),
+            instances: service.instance_evidence(world),
         }
     }
 
     fn observer_evidence(&self, opinion: Opinion, now: Tick) -> ObserverEvidence {
-        let late_ms = match self.late {
+        let healthy = !matches!(opinion.why, Why::JustStarted | Why::ObserverBlind);
+        let strain = self.strain(now).level();
+        ObserverEvidence { late_ms: self.late_ms(now), healthy, strain }
+    }
+
+    /// The worst lateness of the last while.
+    pub(super) fn late_ms(&self, now: Tick) -> u64 {
+        match self.late {
             Some((at, late_ms)) if now.since_ms(at) <= LATENESS_KEPT_MS => late_ms,
             // The loop kept its times: that is observed, so 0 is a measurement here.
             Some(_) | None => 0,
-        };
-        let healthy = !matches!(opinion.why, Why::JustStarted | Why::ObserverBlind);
-        let strain = self.strain(now).level();
-        ObserverEvidence { late_ms, healthy, strain }
+        }
     }
 }
 
 impl ServiceWatch {
     /// One sentence for a person, with the names of what is silent.
-    fn sentence(&self, opinion: Opinion, world: &World<'_>) -> String {
-        let mut text = String::from(opinion.why.sentence());
+    fn sentence(&self, opinion: Opinion, world: &World<'_>) -> Cow<'static, str> {
+        let sentence = opinion.why.sentence();
         let wanted = match opinion.why {
             Why::SignalsSilent => Reading::Silent,
             Why::SignalMissing => Reading::Never,
@@ -100,8 +115,9 @@ impl ServiceWatch {
             | Why::ValuesStanding
             | Why::ProbeWrong
             | Why::WorkWithoutTelemetry
-            | Why::AllSilent => return text,
+            | Why::AllSilent => return Cow::Borrowed(sentence),
         };
+        let mut text = String::from(sentence);
         let readings = self.readings(&self.moment(world));
         let mut glue = ": ";
         for (stream, reading) in self.streams.iter().zip(readings) {
@@ -110,7 +126,7 @@ impl ServiceWatch {
                 glue = ", ";
             }
         }
-        text
+        Cow::Owned(text)
     }
 
     fn signal_evidence(&self, world: &World<'_>) -> Roster<Signal, SignalEvidence> {

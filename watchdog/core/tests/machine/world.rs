@@ -196,6 +196,7 @@ impl World {
                 self.now = due - 1;
                 let seen = self.verdict();
                 assert_eq!((seen.verdict, seen.stage), self.published, "changed between turns");
+                self.look_at_what_is_shown(&seen);
             }
             self.now = due;
             self.step(Event::Turn);
@@ -203,6 +204,13 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// What was made at the last judgement is still true to the millisecond.
+    fn look_at_what_is_shown(&mut self, seen: &Verdict) {
+        let shown = self.watch.show();
+        let backdrop = self.watch.backdrop(Tick(self.now));
+        assert_eq!(&shown[0].as_of(&backdrop), seen, "what is shown is not what is judged");
     }
 
     fn step(&mut self, event: Event) {

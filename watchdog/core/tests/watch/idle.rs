@@ -150,7 +150,12 @@ impl Fleet {
                         | VerdictKind::Forged
                         | VerdictKind::TelemetryLost
                         | VerdictKind::Down => {
-                            self.bad.push((self.now, service, verdict.verdict, verdict.reason));
+                            self.bad.push((
+                                self.now,
+                                service,
+                                verdict.verdict,
+                                verdict.reason.to_string(),
+                            ));
                         }
                     }
                 }

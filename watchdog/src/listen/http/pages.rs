@@ -8,14 +8,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use watchdog_core::names::Boot;
 use watchdog_core::probe::Way;
 use watchdog_core::tally::Signal;
 use watchdog_core::verdict::{ProbeEvidence, Verdict};
-use watchdog_core::watch::Liveness;
+use watchdog_core::watch::{Liveness, Shown};
 
+use super::pour::pour;
 use super::{Shared, refuse, stream};
 use crate::metrics;
 use crate::publish::Snapshot;
@@ -30,21 +31,31 @@ struct Page<'s> {
     collector: &'s Custody,
     probes: BTreeMap<Signal, &'s ProbeEvidence>,
     readback: BTreeMap<Way, &'s ProbeEvidence>,
-    items: Vec<Item<'s>>,
+    items: Items<'s>,
 }
 
 /// A verdict and, beside it, what the detector promises and achieves.
 #[derive(Serialize)]
 struct Item<'s> {
     #[serde(flatten)]
-    verdict: &'s Verdict,
+    verdict: Verdict,
     /// `null` until it was looked at for the first time.
     liveness: Option<&'s Liveness>,
 }
 
+/// All of them, made one by one as they are written.
+struct Items<'s>(&'s Snapshot);
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.items.iter().map(|shown| Item::of(shown, self.0)))
+    }
+}
+
 impl<'s> Item<'s> {
-    fn of(verdict: &'s Verdict, snapshot: &'s Snapshot) -> Self {
-        Self { verdict, liveness: snapshot.liveness(&verdict.service) }
+    fn of(shown: &Shown, snapshot: &'s Snapshot) -> Self {
+        let liveness = snapshot.liveness(shown.service());
+        Self { verdict: snapshot.verdict(shown), liveness }
     }
 }
 
@@ -56,7 +67,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     }
     let snapshot = shared.reader.held();
     let custody = shared.custody.borrow().clone();
-    render(move || {
+    pour("application/json", move |out| {
         let page = Page {
             watchdog: &snapshot.watchdog,
             boot: &snapshot.boot,
@@ -65,26 +76,22 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
             collector: &custody,
             readback: snapshot.readback.iter().map(|(way, told)| (*way, told)).collect(),
             probes: snapshot.probes.iter().map(|(signal, told)| (*signal, told)).collect(),
-            items: snapshot.items.iter().map(|v| Item::of(v, &snapshot)).collect(),
+            items: Items(&snapshot),
         };
-        serde_json::to_vec(&page).map_err(|e| e.to_string())
+        serde_json::to_writer(out, &page).map_err(|e| e.to_string())
     })
     .await
-    .map_or_else(|r| r, |body| ([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// The verdict about one service.
 pub async fn verdict(State(shared): State<Shared>, Path(service): Path<String>) -> Response {
     let snapshot = shared.reader.held();
-    let place = snapshot.items.binary_search_by(|v| v.service.as_str().cmp(&service));
-    place.map_or_else(
-        |_| {
-            let message = format!("nothing is known of service {service}");
-            let hint = "it must beat, or stand in the configuration as [[service]]";
-            refuse(StatusCode::NOT_FOUND, "unknown_service", &message, hint)
-        },
-        |place| Json(Item::of(&snapshot.items[place], &snapshot)).into_response(),
-    )
+    let Some(shown) = snapshot.find(&service) else {
+        let message = format!("nothing is known of service {service}");
+        let hint = "it must beat, or stand in the configuration as [[service]]";
+        return refuse(StatusCode::NOT_FOUND, "unknown_service", &message, hint);
+    };
+    Json(Item::of(shown, &snapshot)).into_response()
 }
 
 /// 503 while the verdict loop is late: this thread is alive then, and the watchdog is blind.
@@ -109,17 +116,5 @@ pub async fn readyz(State(shared): State<Shared>) -> Response {
 /// Metrics in OpenMetrics text.
 pub async fn metrics(State(shared): State<Shared>) -> Response {
     let metrics = shared.reception.metrics().clone();
-    let body = render(move || metrics.text().map(String::into_bytes).map_err(|e| e.to_string()));
-    let headers = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    body.await.map_or_else(|r| r, |body| (headers, body).into_response())
-}
-
-/// Renders away from the thread that hears beats.
-async fn render(
-    page: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
-) -> Result<Vec<u8>, Response> {
-    let rendered = tokio::task::spawn_blocking(page).await;
-    rendered.map_err(|e| e.to_string()).flatten().map_err(|message| {
-        refuse(StatusCode::INTERNAL_SERVER_ERROR, "not_rendered", &message, "ask again")
-    })
+    pour(metrics::CONTENT_TYPE, move |out| metrics.write(out).map_err(|e| e.to_string())).await
 }

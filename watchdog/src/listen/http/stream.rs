@@ -5,6 +5,7 @@
 //!
 //! Invariant: a slow reader loses its place in the stream, never anybody else's time.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -14,17 +15,18 @@ use futures_util::Stream;
 use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
-use watchdog_core::verdict::VerdictKind;
+use watchdog_core::names::Service;
+use watchdog_core::verdict::{Verdict, VerdictKind};
 
 use super::Shared;
 use crate::publish::{Change, Reader};
 
 /// One row of the event that opens the stream.
 #[derive(Serialize)]
-struct Row<'s> {
-    service: &'s str,
+struct Row {
+    service: Service,
     verdict: VerdictKind,
-    reason: &'s str,
+    reason: Cow<'static, str>,
 }
 
 struct Reading {
@@ -73,12 +75,8 @@ impl Reading {
 
     fn everything(&self) -> Event {
         let snapshot = self.reader.held();
-        let rows = snapshot.items.iter().map(|v| Row {
-            service: v.service.as_str(),
-            verdict: v.verdict,
-            reason: &v.reason,
-        });
-        let rows: Vec<Row<'_>> = rows.collect();
+        let row = |Verdict { service, verdict, reason, .. }| Row { service, verdict, reason };
+        let rows: Vec<Row> = snapshot.verdicts().map(row).collect();
         let event = Event::default().event("verdicts").id(snapshot.seq.to_string());
         event.json_data(rows).unwrap_or_else(|_| Event::default().comment("not rendered"))
     }
