@@ -115,6 +115,7 @@ fn verdict(name: &str, seen: &Seen) -> Verdict {
         requests: Some(*count),
         errors: Some(0),
         witnessed: Some(*count),
+        durations: None,
     });
     Verdict {
         service: Service::new(name).expect("a name"),

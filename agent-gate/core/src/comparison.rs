@@ -1,15 +1,20 @@
 //! Comparison of the candidate revision with the baseline: is it worse, and may one say so?
 //!
 //! The test may be looked at after every arrival and keeps its level: a two-arm count test with a
-//! Beta-binomial mixture ([`count`]). "No errors" is a claim too, and needs a denominator.
+//! Beta-binomial mixture ([`count`]), on errors, on records of witnessed work, and on slow requests
+//! ([`latency`]). "No errors" is a claim too, and needs a denominator.
 //!
 //! Invariant: a count that was never seen is `None`, and `None` is never a denominator. Too
 //! little evidence is [`Finding::Thin`], not "no difference".
 
 pub mod count;
+pub mod latency;
 pub mod ln;
 
 use serde::{Deserialize, Serialize};
+use watchdog_core::tally::Durations;
+
+use latency::Latency;
 
 /// What one arm has shown since the bake began, or before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,9 @@ pub struct Counts {
     pub errors: Option<u64>,
     /// Requests by the beats' own counters.
     pub witnessed: Option<u64>,
+    /// Requests by how long they took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations: Option<Durations>,
 }
 
 /// Where the baseline comes from.
@@ -39,9 +47,12 @@ pub enum Arms {
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     Regressed,
+    /// More slow requests than could be chance and are tolerated.
+    Slower,
     /// Fewer errors than could be chance, and nothing else moved.
     Improved,
-    /// Fewer errors than could be chance, and fewer records for the same work.
+    /// Fewer errors than could be chance, and fewer records for the same work; or requests that
+    /// take no time at all.
     BetterThanPossible,
     /// Fewer records of the same witnessed work than could be chance.
     RecordsLost,
@@ -62,6 +73,9 @@ pub struct Comparison {
     /// The natural logarithm of the evidence (a Bayes factor) against "the error shares are
     /// equal"; `None` if they cannot be compared. `exp(-evidence)` is the anytime-valid p-value.
     pub evidence: Option<f64>,
+    /// What the durations say; `None` if they cannot be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
     /// How much evidence says "not chance": `ln(1/alpha)`.
     pub threshold: f64,
     pub records_needed: u64,
@@ -74,6 +88,8 @@ pub struct Terms {
     pub alpha: f64,
     /// The error share that "no errors" must exclude.
     pub error_share_max: f64,
+    /// How many times as many slow requests as the baseline's are no regression.
+    pub slow_tolerance: f64,
     pub records_min: u64,
 }
 
@@ -94,13 +110,22 @@ pub fn compare(
     let weighed = weigh(candidate, baseline, terms.error_share_max);
     let significant =
         weighed.filter(|(evidence, _)| *evidence >= threshold).map(|(_, direction)| direction);
+    let latency = time(candidate, baseline, terms.slow_tolerance, threshold);
     let finding = find(candidate, baseline, significant, requests_needed, terms);
+    let finding = match latency {
+        Some(told) if finding != Finding::Regressed && told.evidence >= threshold => {
+            Finding::Slower
+        }
+        Some(told) if finding != Finding::Regressed && told.no_time => Finding::BetterThanPossible,
+        Some(_) | None => finding,
+    };
     Comparison {
         finding,
         arms,
         candidate,
         baseline,
         evidence: weighed.map(|(evidence, _)| evidence),
+        latency,
         threshold,
         records_needed: terms.records_min,
         requests_needed,
@@ -114,6 +139,16 @@ pub fn requests_needed(alpha: f64, share_max: f64) -> u64 {
     let needed = (-ln::ln(alpha) / share_max).ceil();
     // A level and a share between 0 and 1 give a positive number; what does not fit is "never".
     if needed < 9e15 { needed as u64 } else { u64::MAX }
+}
+
+fn time(
+    candidate: Counts,
+    baseline: Option<Counts>,
+    tolerance: f64,
+    threshold: f64,
+) -> Option<Latency> {
+    let told = candidate.durations.zip(baseline.and_then(|arm| arm.durations));
+    told.and_then(|(new, old)| latency::compare(&new, &old, tolerance, threshold))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

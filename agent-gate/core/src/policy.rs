@@ -127,6 +127,8 @@ policy! {
     alpha: f64 = 0.01,
     /// Without a baseline, and for "no errors at all", the error share that must be excluded.
     error_share_max: f64 = 0.1,
+    /// How many times as many slow requests as before are no regression yet.
+    slow_tolerance: f64 = 1.5,
 }
 
 impl Policy {
@@ -158,6 +160,9 @@ impl Policy {
             if !(value > 0.0 && value < 1.0) {
                 found.push((key, "must lie between 0 and 1".to_owned()));
             }
+        }
+        if !(self.slow_tolerance >= 1.0 && self.slow_tolerance.is_finite()) {
+            found.push(("slow_tolerance", "must be at least 1".to_owned()));
         }
         found
     }

@@ -37,6 +37,7 @@ fn attestation(seq: u64) -> Attestation {
         requests: Some(500),
         errors: Some(0),
         witnessed: Some(500),
+        durations: None,
     };
     let verdict = Verdict {
         service: service(),

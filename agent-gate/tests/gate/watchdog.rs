@@ -113,6 +113,7 @@ impl World {
             requests: Some(*count),
             errors: Some(0),
             witnessed: Some(*count),
+            durations: None,
         });
         Verdict {
             service: Service::new(SERVICE).expect("a name"),

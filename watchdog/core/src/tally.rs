@@ -112,9 +112,8 @@ pub struct Red {
     pub requests: u64,
     /// Requests whose span status is `ERROR`.
     pub errors: u64,
-    /// Counts per bucket; bucket `i` holds durations of up to [`DURATION_BOUNDS_MS`]`[i]`, the
-    /// last one those above all bounds.
-    pub durations: [u64; DURATION_BOUNDS_MS.len() + 1],
+    /// Counts per bucket; a span that ends before it starts is in none.
+    pub durations: Durations,
 }
 
 /// What is counted beside arrivals and requests. All counts are cumulative since the collector
@@ -173,6 +172,10 @@ pub struct Streams {
 /// Upper bounds of the duration buckets, in milliseconds.
 pub const DURATION_BOUNDS_MS: [u64; 15] =
     [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
+
+/// Requests by how long they took: bucket `i` holds durations of up to [`DURATION_BOUNDS_MS`]`[i]`,
+/// the last one those above all bounds.
+pub type Durations = [u64; DURATION_BOUNDS_MS.len() + 1];
 
 /// Records as a whole, over all services, since the collector booted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

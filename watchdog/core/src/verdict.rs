@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{Boot, Environment, Instance, Revision, Service};
 use crate::roster::Roster;
-use crate::tally::Signal;
+use crate::tally::{Durations, Signal};
 
 /// What the evidence says about one service. The order is from best to worst, so that the worst of
 /// several watchdogs is the maximum.
@@ -133,6 +133,9 @@ pub struct RevisionEvidence {
     pub errors: Option<u64>,
     /// Requests by the beats' own counters; `None` if beats carry none.
     pub witnessed: Option<u64>,
+    /// Requests by how long they took, by server spans; `None` if none ever arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations: Option<Durations>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const TERMS: Terms = Terms { alpha: 0.01, error_share_max: 0.1, records_min: 50 };
+const TERMS: Terms =
+    Terms { alpha: 0.01, error_share_max: 0.1, slow_tolerance: 1.5, records_min: 50 };
 
 fn arm(records: u64, requests: u64, errors: u64) -> Counts {
     Counts {
@@ -10,6 +11,7 @@ fn arm(records: u64, requests: u64, errors: u64) -> Counts {
         requests: Some(requests),
         errors: Some(errors),
         witnessed: Some(requests),
+        durations: None,
     }
 }
 
@@ -73,4 +75,19 @@ fn fewer_records_of_the_same_work_are_found_whatever_the_errors_say() {
     assert_eq!(finding(seen(200, 400), Some(seen(500, 1_000))), Finding::NoDifference, "as ever");
     let unwitnessed = Counts { witnessed: None, ..seen(200, 400) };
     assert_eq!(finding(unwitnessed, baseline), Finding::NoDifference);
+}
+
+#[test]
+fn slow_requests_are_a_finding_of_their_own_and_errors_come_first() {
+    let took = |ms: usize, counts: Counts| {
+        let mut durations = Durations::default();
+        durations[ms] = counts.requests.expect("it has requests");
+        Counts { durations: Some(durations), ..counts }
+    };
+    let baseline = Some(took(3, arm(1_000, 1_000, 3)));
+    assert_eq!(finding(took(6, arm(100, 100, 0)), baseline), Finding::Slower);
+    assert_eq!(finding(took(6, arm(100, 100, 60)), baseline), Finding::Regressed);
+    assert_eq!(finding(took(0, arm(100, 100, 0)), baseline), Finding::BetterThanPossible);
+    assert_eq!(finding(took(2, arm(100, 100, 0)), baseline), Finding::NoDifference);
+    assert_eq!(finding(arm(100, 100, 0), baseline), Finding::NoDifference, "nobody told them");
 }

@@ -7,6 +7,7 @@
 //! it, and a comparison that is not worse.
 
 use serde::{Deserialize, Serialize};
+use watchdog_core::tally::Durations;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{RevisionEvidence, VerdictKind, WitnessState};
 
@@ -34,7 +35,13 @@ pub struct Bake {
     /// What each revision had shown when the bake began; what it shows more is the bake's.
     pub candidate: Mark,
     pub baseline: Mark,
+    /// Durations count from here on: what has just started is slow while it warms up.
+    #[serde(default)]
+    pub is_warm: bool,
 }
+
+/// The part of a bake that is given to warming up.
+const WARM_UP_PART: u64 = 4;
 
 /// Counts at one moment, to be subtracted from later ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +88,7 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
     let terms = Terms {
         alpha: policy.alpha,
         error_share_max: policy.error_share_max,
+        slow_tolerance: policy.slow_tolerance,
         records_min: policy.evidence_min,
     };
     let compared = comparison::compare(seen.candidate, seen.baseline, seen.arms, terms);
@@ -97,7 +105,7 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
         retry_after_ms: None,
         needs_approval: false,
         ruling: Some(ruling),
-        comparison: Some(compared),
+        comparison: Some(Box::new(compared)),
     }
 }
 
@@ -138,8 +146,22 @@ fn rule(inputs: &Inputs, seen: &BakeSeen, compared: &Comparison) -> (Ruling, Cod
         let message = format!("{service} is {}: the clock stands", evidence.verdict.as_str());
         return (Ruling::Stand, code, message);
     }
+    if let (Finding::Slower, Some(told)) = (compared.finding, compared.latency) {
+        let message = format!(
+            "{service} is slower on {}: {} took longer than {} ms, {} before",
+            request.to,
+            part(told.candidate),
+            told.bound_ms,
+            part(told.baseline)
+        );
+        return (Ruling::Regressed, Code::Slower, message);
+    }
     if compared.finding == Finding::BetterThanPossible {
-        let message = format!("{service} has fewer errors and fewer records for the same work");
+        let message = if compared.latency.is_some_and(|told| told.no_time) {
+            format!("the requests of {service} take no time on {}", request.to)
+        } else {
+            format!("{service} has fewer errors and fewer records for the same work")
+        };
         return (Ruling::Stand, Code::BetterThanPossible, message);
     }
     if compared.finding == Finding::RecordsLost {
@@ -158,6 +180,10 @@ fn rule(inputs: &Inputs, seen: &BakeSeen, compared: &Comparison) -> (Ruling, Cod
     }
     let message = format!("{service} was seen live on {} for {} ms", request.to, seen.ran_ms);
     (Ruling::Confirm, Code::Confirmed, message)
+}
+
+fn part([some, all]: [u64; 2]) -> String {
+    format!("{some} of {all} requests")
 }
 
 /// What is still to be proven at the end of a bake.
@@ -196,11 +222,18 @@ impl Mark {
             (Some(now), Some(mark)) if now >= mark => Some(now - mark),
             (now, _) => now,
         };
+        let durations = now.durations.map(|mut now| {
+            if let Some(mark) = self.0.durations.filter(|mark| !fell(&now, mark)) {
+                now.iter_mut().zip(mark).for_each(|(now, mark)| *now -= mark);
+            }
+            now
+        });
         Counts {
             records: more(now.records, self.0.records),
             requests: more(now.requests, self.0.requests),
             errors: more(now.errors, self.0.errors),
             witnessed: more(now.witnessed, self.0.witnessed),
+            durations,
         }
     }
 
@@ -212,8 +245,14 @@ impl Mark {
                 || less(now.requests, self.0.requests)
                 || less(now.errors, self.0.errors)
                 || less(now.witnessed, self.0.witnessed)
+                || now.durations.zip(self.0.durations).is_some_and(|(now, mark)| fell(&now, &mark))
         })
     }
+}
+
+/// Whether a bucket holds less than before.
+fn fell(now: &Durations, mark: &Durations) -> bool {
+    now.iter().zip(mark).any(|(now, mark)| now < mark)
 }
 
 fn counts(seen: &RevisionEvidence) -> Counts {
@@ -222,6 +261,7 @@ fn counts(seen: &RevisionEvidence) -> Counts {
         requests: seen.requests,
         errors: seen.errors,
         witnessed: seen.witnessed,
+        durations: seen.durations,
     }
 }
 
@@ -240,19 +280,27 @@ impl Bake {
         now: Tick,
         evidence_min: u64,
     ) -> BakeSeen {
-        let candidate = self.candidate.since(evidence.revision(&rollout.request.to));
+        let mut candidate = self.candidate.since(evidence.revision(&rollout.request.to));
+        candidate.durations = candidate.durations.filter(|_| self.is_warm);
         let from = rollout.from.as_ref().and_then(|from| evidence.revision(from));
         let beside = self.baseline.since(from);
         // The old revision still runs: the best baseline. Else what it had shown before, from the
         // watchdog's memory or from the ledger's, whichever is longer.
-        let before = from.into_iter().chain(&rollout.baseline).max_by_key(|seen| seen.requests);
+        let known = || from.into_iter().chain(&rollout.baseline);
+        let before = known().max_by_key(|seen| seen.requests).map(counts);
         let (baseline, arms) = match before {
             _ if beside.requests.is_some_and(|requests| requests >= evidence_min) => {
                 (Some(beside), Arms::Concurrent)
             }
-            Some(before) => (Some(counts(before)), Arms::BeforeAfter),
+            Some(before) => (Some(before), Arms::BeforeAfter),
             None => (None, Arms::CandidateAlone),
         };
+        // Durations are counted from a later mark on, and so may be fewer than requests.
+        let told = |durations: &Durations| durations.iter().sum::<u64>();
+        let longest = || known().filter_map(|seen| seen.durations).max_by_key(told);
+        let beside_took = beside.durations.filter(|durations| told(durations) >= evidence_min);
+        let durations = beside_took.or_else(longest);
+        let baseline = baseline.map(|counts| Counts { durations, ..counts });
         BakeSeen {
             appeared: self.clock.is_some(),
             appear_overdue: now >= self.appear_by,
@@ -278,8 +326,9 @@ impl Ledger {
             clock: None,
             candidate: Mark::at(evidence.revision(&rollout.request.to)),
             baseline: Mark::at(from),
+            is_warm: false,
         };
-        self.enter(step, id, State::Baking(bake), "applied under a live permit");
+        self.enter(step, id, State::Baking(Box::new(bake)), "applied under a live permit");
     }
 
     pub(crate) fn turn_baking(&mut self, step: &mut Step<'_>, id: RolloutId, bake: &Bake) {
@@ -298,8 +347,14 @@ impl Ledger {
         if bake.clock.is_none() && appeared(&bake, candidate) {
             bake.clock = Some(Clock::started(step.now));
         }
-        let evidence_min = step.policy.of(&service).evidence_min;
-        let seen = bake.seen(rollout, &evidence, step.now, evidence_min);
+        let policy = step.policy.of(&service);
+        let ran_ms = bake.clock.map_or(0, |clock| clock.ran_ms(step.now));
+        if !bake.is_warm && ran_ms >= policy.bake_ms / WARM_UP_PART {
+            bake.is_warm = true;
+            bake.candidate.0.durations = candidate.and_then(|seen| seen.durations);
+            bake.baseline.0.durations = from.and_then(|seen| seen.durations);
+        }
+        let seen = bake.seen(rollout, &evidence, step.now, policy.evidence_min);
         let inputs = self.inputs(step, id, Question::Bake, Some(seen));
         let decision = judge(&inputs);
         let ruling = decision.ruling.expect("a bake's decision has a ruling");
@@ -313,8 +368,8 @@ impl Ledger {
                 | Ruling::Inconclusive { .. } => clock.stand(step.now),
             }
         }
-        if !matches!(&self.rollouts[&id].state, State::Baking(before) if *before == bake) {
-            self.edit(step, id).state = State::Baking(bake);
+        if !matches!(&self.rollouts[&id].state, State::Baking(before) if **before == bake) {
+            self.edit(step, id).state = State::Baking(Box::new(bake));
         }
         match ruling {
             Ruling::Watch | Ruling::Stand => return,

@@ -56,7 +56,7 @@ pub struct Decision {
     pub needs_approval: bool,
     /// What a bake comes to; only for [`Question::Bake`].
     pub ruling: Option<Ruling>,
-    pub comparison: Option<Comparison>,
+    pub comparison: Option<Box<Comparison>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +157,8 @@ codes! {
     /// Too few records or requests to judge.
     ThinEvidence = "thin_evidence",
     Regressed = "regressed",
+    /// More slow requests than before.
+    Slower = "slower",
     /// A smaller part of the witnessed requests is recorded than before.
     RecordsLost = "records_lost",
     /// Errors fell while records fell against requests.

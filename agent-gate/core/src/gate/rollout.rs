@@ -128,7 +128,7 @@ pub enum State {
         clock: Clock,
     },
     /// Applied; the gate judges alone.
-    Baking(Bake),
+    Baking(Box<Bake>),
     Inconclusive {
         why: Inconclusive,
     },

@@ -5,7 +5,6 @@
 
 use watchdog_core::tick::Tick;
 
-use crate::gate::bake::Bake;
 use crate::gate::ledger::Ledger;
 use crate::gate::revert::Phase;
 use crate::gate::rollout::{Rollout, State};
@@ -56,21 +55,21 @@ fn due(rollout: &Rollout, policy: &Policy) -> [Option<(Tick, Wake)>; 2] {
                 gap.map(|at| (at, Wake::GapTooLong)),
             ]
         }
-        State::Baking(Bake { clock: None, appear_by, .. }) => {
-            [Some((*appear_by, Wake::AppearDue)), None]
-        }
-        State::Baking(Bake { clock: Some(clock), .. }) if !clock.is_running() => {
-            let gap = clock.overdue(policy.gap_max_ms, policy.patience_ms);
-            [gap.map(|at| (at, Wake::GapTooLong)), None]
-        }
-        State::Baking(Bake { clock: Some(clock), .. }) => {
-            let waited_ms = policy.patience_ms.saturating_sub(clock.stood_ms(rollout.since));
-            let patience = clock.due(policy.bake_ms.saturating_add(waited_ms));
-            [
-                clock.due(policy.bake_ms).map(|at| (at, Wake::BakeDone)),
-                patience.map(|at| (at, Wake::PatienceEnds)),
-            ]
-        }
+        State::Baking(bake) => match &bake.clock {
+            None => [Some((bake.appear_by, Wake::AppearDue)), None],
+            Some(clock) if !clock.is_running() => {
+                let gap = clock.overdue(policy.gap_max_ms, policy.patience_ms);
+                [gap.map(|at| (at, Wake::GapTooLong)), None]
+            }
+            Some(clock) => {
+                let waited_ms = policy.patience_ms.saturating_sub(clock.stood_ms(rollout.since));
+                let patience = clock.due(policy.bake_ms.saturating_add(waited_ms));
+                [
+                    clock.due(policy.bake_ms).map(|at| (at, Wake::BakeDone)),
+                    patience.map(|at| (at, Wake::PatienceEnds)),
+                ]
+            }
+        },
         State::Reverting(revert) => {
             let sooner = match &revert.phase {
                 Phase::Running => None,

@@ -109,6 +109,7 @@ pub fn shown(name: &str, instances: u32, records: u64) -> RevisionEvidence {
         requests: Some(records / 2),
         errors: Some(0),
         witnessed: Some(records / 2),
+        durations: None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::names::Revision;
 use crate::roster::Roster;
+use crate::tally::Durations;
 use crate::tick::Tick;
 
 /// Most revisions that are kept; the one that was silent longest makes room.
@@ -16,6 +17,7 @@ pub(super) struct RevisionCounts {
     pub requests: Option<u64>,
     pub errors: Option<u64>,
     pub witnessed: Option<u64>,
+    pub durations: Option<Durations>,
     touched: Tick,
 }
 
@@ -34,6 +36,7 @@ impl Revisions {
                 requests: None,
                 errors: None,
                 witnessed: None,
+                durations: None,
                 touched: now,
             };
             self.counts.insert(revision.clone(), counts);
@@ -61,4 +64,10 @@ impl Revisions {
 /// Adds to a count that may not have been told yet.
 pub(super) fn grow(count: &mut Option<u64>, by: u64) {
     *count = Some(count.map_or(by, |before| before.saturating_add(by)));
+}
+
+/// Adds what is new to durations that may not have been told yet.
+pub(super) fn lengthen(counts: &mut Option<Durations>, by: &Durations) {
+    let sums = counts.get_or_insert_default();
+    sums.iter_mut().zip(by).for_each(|(sum, by)| *sum = sum.saturating_add(*by));
 }

@@ -8,7 +8,7 @@
 
 use crate::names::{Instance, Revision};
 use crate::roster::Roster;
-use crate::tally::{Signal, SignalTally, TallyRow};
+use crate::tally::{Durations, Signal, SignalTally, TallyRow};
 use crate::tick::Tick;
 
 /// Most rows that are kept per service; the one that was silent longest makes room.
@@ -46,6 +46,8 @@ pub(super) struct RowGrowth {
     pub signals: [Option<Growth>; 3],
     /// New requests and errors; `None` if the row tells none.
     pub red: Option<(u64, u64)>,
+    /// How long the new requests took; `None` if the row does not tell.
+    pub durations: Option<Durations>,
     /// Thousandths of requests that the new ones stand for; `None` if the row does not say.
     pub adjusted_milli: Option<u64>,
     /// Records that the collector refused since the page before.
@@ -68,6 +70,7 @@ struct Row {
     touched: Tick,
     signals: [Option<Seen>; 3],
     red: Option<(u64, u64)>,
+    durations: Option<Durations>,
     /// Adjusted requests and refused records, cumulative.
     particulars: Option<(u64, u64)>,
     ruled_out: [u64; 3],
@@ -106,6 +109,14 @@ impl Rows {
                 Some((new.0.saturating_sub(old.0), new.1.saturating_sub(old.1)))
             }
         };
+        let durations_before = before.and_then(|row| row.durations);
+        let durations_now = tally.red.as_ref().map(|red| red.durations);
+        let durations = durations_now.map(|mut now| {
+            if let Some(base) = &durations_before {
+                now.iter_mut().zip(base).for_each(|(now, base)| *now = now.saturating_sub(*base));
+            }
+            now
+        });
         let told = tally.particulars.as_ref().map(|p| (p.adjusted_requests_milli, p.refused));
         let base = before.and_then(|row| row.particulars);
         let grew = |pick: fn((u64, u64)) -> u64| {
@@ -126,10 +137,11 @@ impl Rows {
             touched: page.now,
             signals: seen,
             red: red_now.or(red_before),
+            durations: durations_now.or(durations_before),
             particulars: told.or(base),
         };
         self.rows.insert(key, row);
-        RowGrowth { signals, red, adjusted_milli, refused, ruled_out }
+        RowGrowth { signals, red, durations, adjusted_milli, refused, ruled_out }
     }
 
     fn make_room(&mut self) {
@@ -235,6 +247,27 @@ mod tests {
         assert_eq!(take(told([9, 0, 1]), 1_100), [true, false, true]);
         assert_eq!(take(row(1, 0), 1_200), [false; 3]);
         assert_eq!(take(told([9, 0, 1]), 1_300), [false; 3]);
+    }
+
+    #[test]
+    fn durations_are_told_as_they_grow_and_anew_after_another_boot() {
+        use crate::tally::Red;
+
+        let told = |few: u64, many: u64| {
+            let mut durations = Durations::default();
+            (durations[3], durations[9]) = (few, many);
+            TallyRow { red: Some(Red { requests: few + many, errors: 0, durations }), ..row(1, 0) }
+        };
+        let mut rows = Rows::default();
+        let mut take = |row, epoch| {
+            let grown = rows.take(&row, page(1_000, epoch, false)).durations;
+            grown.map(|durations| (durations[3], durations[9], durations.iter().sum::<u64>()))
+        };
+        assert_eq!(take(told(3, 1), 1), Some((3, 1, 4)));
+        assert_eq!(take(told(5, 1), 1), Some((2, 0, 2)));
+        assert_eq!(take(row(2, 0), 1), None);
+        assert_eq!(take(told(6, 4), 1), Some((1, 3, 4)));
+        assert_eq!(take(told(1, 0), 2), Some((1, 0, 1)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::watch::balance::Totals;
 use crate::watch::habit::Learnt;
 use crate::watch::instance::{Beat, Heard, InstanceWatch, TRANSIT_MS, Work};
 use crate::watch::quality::Quality;
-use crate::watch::revisions::{Revisions, grow};
+use crate::watch::revisions::{Revisions, grow, lengthen};
 use crate::watch::rows::{Growth, PageContext, RowGrowth, Rows};
 use crate::watch::share::{Share, ShareBounds};
 use crate::watch::stream::{Arrival, Lesson, Reading, Stream};
@@ -281,6 +281,9 @@ impl ServiceWatch {
             if let Some((requests, errors)) = growth.red {
                 grow(&mut counts.requests, requests);
                 grow(&mut counts.errors, errors);
+            }
+            if let Some(durations) = &growth.durations {
+                lengthen(&mut counts.durations, durations);
             }
         }
     }

@@ -221,6 +221,7 @@ impl ServiceWatch {
                     requests: counts.requests,
                     errors: counts.errors,
                     witnessed: counts.witnessed,
+                    durations: counts.durations,
                 }
             })
             .collect()

@@ -331,7 +331,11 @@ fn a_bad_revision_that_never_exports_is_lost_from_its_first_beats() {
     let revisions = rig.verdict("a").revisions;
     let r2 = revisions.iter().find(|evidence| evidence.revision.as_str() == "r2").expect("r2");
     assert_eq!(r2.records, None, "absence is never a number");
+    assert_eq!(r2.durations, None);
     assert!(r2.witnessed.expect("its beats count") > 0);
+    let r1 = revisions.iter().find(|evidence| evidence.revision.as_str() == "r1").expect("r1");
+    let durations = r1.durations.expect("its spans took time");
+    assert_eq!(Some(durations[3]), r1.requests, "each request is in its bucket");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use agent_gate_core::gate::event::{Claim, Event, Settlement};
 use agent_gate_core::gate::freeze::FreezeCause;
 use agent_gate_core::gate::rollout::{Inconclusive, StateName};
 use agent_gate_core::policy::{OnInconclusive, Policy};
-use watchdog_core::verdict::VerdictKind;
+use watchdog_core::tally::Durations;
+use watchdog_core::verdict::{RevisionEvidence, VerdictKind};
 
 use super::{calls, codes, inconclusive};
 use crate::world::{
@@ -118,6 +119,56 @@ fn more_errors_than_before_are_taken_back() {
     assert_eq!(world.state("c1"), StateName::Reverting);
     assert!(matches!(world.in_force()[0].cause, FreezeCause::Regressed { .. }));
     world.check_decisions();
+}
+
+/// A revision whose requests all took up to the bound of bucket `bucket`.
+fn took(bucket: usize, shown: RevisionEvidence) -> RevisionEvidence {
+    let mut durations = Durations::default();
+    durations[bucket] = shown.requests.expect("it has requests");
+    RevisionEvidence { durations: Some(durations), ..shown }
+}
+
+#[test]
+fn slower_than_before_is_taken_back_once_it_had_time_to_warm_up() {
+    let mut world = World::ready();
+    world.bake("c1", "a");
+    let warm = world.now.plus_ms(policy().bake_ms / 4);
+    let slower = |records| {
+        let revisions = vec![took(3, shown(OLD, 0, 100_000)), took(6, shown(NEW, 1, records))];
+        verdict("a", VerdictKind::Live, revisions)
+    };
+    let mut records = 200;
+    while world.now < warm {
+        world.attest_items(vec![slower(records)], false);
+        assert_eq!(world.state("c1"), StateName::Baking);
+        world.now = world.now.plus_ms(250);
+        records += 20;
+    }
+    for _ in 0..6 {
+        world.attest_items(vec![slower(records)], false);
+        world.now = world.now.plus_ms(250);
+        records += 100;
+    }
+    assert_eq!(world.state("c1"), StateName::Reverting);
+    assert!(matches!(world.in_force()[0].cause, FreezeCause::Regressed { .. }));
+    world.check_decisions();
+}
+
+#[test]
+fn slow_until_it_was_warm_is_forgiven_and_so_is_what_was_slow_before_the_bake() {
+    let mut world = World::ready();
+    world.bake("c1", "a");
+    let mut fast = took(3, shown(NEW, 1, 200));
+    fast.durations.as_mut().expect("told")[7] = 50;
+    let end = world.now.plus_ms(policy().bake_ms + 2_000);
+    while world.now < end {
+        let item =
+            verdict("a", VerdictKind::Live, vec![took(3, shown(OLD, 0, 100_000)), fast.clone()]);
+        world.attest_items(vec![item], false);
+        world.now = world.now.plus_ms(250);
+        fast.durations.as_mut().expect("told")[3] += 100;
+    }
+    assert_eq!(world.state("c1"), StateName::Confirmed);
 }
 
 #[test]
