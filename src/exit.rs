@@ -1,4 +1,5 @@
-//! How the command line ends: the four exit codes that scripts and agents branch on.
+//! How the command line ends: the four exit codes that scripts and agents branch on, and one of
+//! roles.
 //!
 //! Invariant: 0 is said only when something was allowed or done. Whatever goes wrong on the way,
 //! a usage mistake, a gate that cannot be reached, an answer that cannot be read, is 2.
@@ -16,6 +17,8 @@ pub enum Ending {
     Undecided,
     /// Held; ask again (`EX_TEMPFAIL`).
     Held,
+    /// A role cannot read what it kept on disk (`EX_IOERR`); its configuration is not to blame.
+    Unreadable,
 }
 
 impl Ending {
@@ -26,6 +29,7 @@ impl Ending {
             Self::Denied => 1,
             Self::Undecided => 2,
             Self::Held => 75,
+            Self::Unreadable => 74,
         }
     }
 }

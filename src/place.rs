@@ -97,7 +97,7 @@ impl Place {
         self.root.join("known-good.toml")
     }
 
-    /// Puts aside what waits in the spool, while no collector runs; says how many files that were.
+    /// Puts aside all that lies in the spool, while no collector runs; says how much that was.
     ///
     /// # Errors
     /// If a file cannot be moved; those before it have been.
@@ -107,7 +107,7 @@ impl Place {
         let mut moved = 0;
         for entry in fs::read_dir(self.spool())? {
             let entry = entry?;
-            if !entry.file_type()?.is_file() {
+            if entry.path() == aside {
                 continue;
             }
             // A name that is not taken: another start may put the same numbers aside.

@@ -52,6 +52,9 @@ pub enum RoleError {
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Start(Box<dyn Error + Send + Sync>),
+    /// What an earlier start kept cannot be read. Another start with it would end the same way.
+    #[error(transparent)]
+    Kept(Box<dyn Error + Send + Sync>),
     #[error(transparent)]
     Run(Box<dyn Error + Send + Sync>),
 }
@@ -141,7 +144,14 @@ where
         Ok(()) => Ending::Done.into(),
         Err(error) => {
             eprintln!("{role}: {}", sentence(&error));
-            Ending::Undecided.into()
+            match error {
+                RoleError::Kept(_) => Ending::Unreadable.into(),
+                RoleError::Config(_)
+                | RoleError::Place(_)
+                | RoleError::Runtime(_)
+                | RoleError::Start(_)
+                | RoleError::Run(_) => Ending::Undecided.into(),
+            }
         }
     }
 }

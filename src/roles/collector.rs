@@ -78,8 +78,7 @@ async fn serve(
         let page = bound.metrics_page();
         telemetry.reads(Box::new(move || page.text()));
     }
-    let bound =
-        bound.spooling_in(&place.spool()).map_err(|error| RoleError::Start(error.into()))?;
+    let bound = bound.spooling_in(&place.spool()).map_err(|error| RoleError::Kept(error.into()))?;
     let (pid, start_ticks) = (std::process::id(), own_start_ticks());
     let collector::Addresses { grpc, http, admin, probe } = at;
     let run = CollectorRun { pid, start_ticks, boot, grpc, http, admin, probe };

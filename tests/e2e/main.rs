@@ -17,6 +17,7 @@ mod faults;
 mod healing;
 mod hostile;
 mod journal;
+mod ladder;
 mod recursive_crash;
 mod refusals;
 mod running;

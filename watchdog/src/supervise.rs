@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 use watchdog_core::names::Boot;
 use watchdog_core::tick::Tick;
-use watchdog_core::watch::Event;
+use watchdog_core::watch::{Event, Remark};
 
 use crate::driver::Clock;
 use crate::inbox::Inbox;
@@ -146,7 +146,12 @@ struct Memory {
 impl Supervisor {
     /// Keeps a collector running until `shutdown`, then drains it.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let healer = Healer::new(self.healing.clone(), self.limits.dwell_ms, self.metrics.clone());
+        let healer = Healer::new(
+            self.healing.clone(),
+            self.limits.dwell_ms,
+            self.metrics.clone(),
+            Arc::clone(&self.inbox),
+        );
         let mut memory = Memory { budget: Budget::new(self.limits), healer };
         let mut found = self.first(&mut memory, &shutdown).await;
         while let Some(mut process) = found {
@@ -225,7 +230,7 @@ impl Supervisor {
              read its log, mend the configuration, start it by hand, or restart the watchdog"
         );
         self.custody.send_replace(Custody::GivenUp);
-        self.metrics.given_up(true);
+        self.give_up(true);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return None,
@@ -236,10 +241,15 @@ impl Supervisor {
                 found = self.start(healer, StartCause::Restart);
             }
             if found.is_some() {
-                self.metrics.given_up(false);
+                self.give_up(false);
                 return found;
             }
         }
+    }
+
+    fn give_up(&self, on: bool) {
+        self.metrics.given_up(on);
+        self.inbox.put(Event::CollectorTended { remark: Remark::GivenUp, on });
     }
 
     fn adopt(&self) -> Option<Process> {

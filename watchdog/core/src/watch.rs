@@ -59,7 +59,7 @@ mod wire;
 
 pub use collector::CollectorView;
 pub use config::{COLLECTOR_SERVICE, ExpectedService, WatchConfig};
-pub use event::{Conviction, Effect, Event, Reason};
+pub use event::{Conviction, Effect, Event, Reason, Remark};
 pub use memory::Remembered;
 pub use promise::Liveness;
 pub use quality::Achieved;
@@ -104,6 +104,8 @@ pub struct Watch {
     ailing: BTreeSet<usize>,
     live: usize,
     collector: CollectorWatch,
+    /// What was done about it, for a person to see.
+    remarks: BTreeSet<Remark>,
     /// The signals whose way is probed.
     probed: Asked,
     probes: Probing,
@@ -160,15 +162,11 @@ impl Watch {
             ailing: BTreeSet::new(),
             live: 0,
             collector: CollectorWatch::new(),
+            remarks: BTreeSet::new(),
             probes: Probing::default(),
             mass: MassWatch::default(),
             weather,
-            sight: Sight {
-                blind_until: now,
-                known_since: now,
-                started: true,
-                strain: Strain::NONE,
-            },
+            sight: Sight::from_start(now),
             judged: now,
             touched: Touched::default(),
             late: None,
@@ -218,6 +216,7 @@ impl Watch {
                 self.probes.reset();
                 touched.ailing = true;
             }
+            Event::CollectorTended { remark, on } => touched.all |= self.remark(remark, on),
             Event::Turn => {
                 self.judged = now;
                 return self.settle(touched, now);

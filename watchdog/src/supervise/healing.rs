@@ -11,14 +11,17 @@
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tracing::{error, info, warn};
 use watchdog_core::tick::Tick;
+use watchdog_core::watch::{Event, Remark};
 
 use super::cure::{Cure, Fall, Hash, Remedy, Source};
+use crate::inbox::Inbox;
 use crate::metrics::Metrics;
 use crate::wiring::{CollectorPlace, Healing, Supervise};
 
@@ -49,6 +52,7 @@ pub struct Healer {
     dwell_ms: u64,
     client: reqwest::Client,
     metrics: Metrics,
+    inbox: Arc<Inbox>,
     on_known_good: bool,
     /// What a changed file was seen as last; it is taken when it stands still.
     changing: Option<Hash>,
@@ -56,7 +60,7 @@ pub struct Healer {
 
 impl Healer {
     /// Reads what an earlier watchdog kept.
-    pub fn new(files: Option<Healing>, dwell_ms: u64, metrics: Metrics) -> Self {
+    pub fn new(files: Option<Healing>, dwell_ms: u64, metrics: Metrics, inbox: Arc<Inbox>) -> Self {
         let note = files.as_ref().and_then(recalled);
         let cure = match note {
             Some(Note { sha256, condemned }) => Cure::recalled(sha256, condemned),
@@ -64,7 +68,7 @@ impl Healer {
         };
         let client = crate::client::new(TIMEOUT);
         let on_known_good = false;
-        Self { cure, files, dwell_ms, client, metrics, on_known_good, changing: None }
+        Self { cure, files, dwell_ms, client, metrics, inbox, on_known_good, changing: None }
     }
 
     /// The command of the next start.
@@ -85,7 +89,14 @@ impl Healer {
         }
     }
 
+    fn remark(&self, remark: Remark, on: bool) {
+        self.inbox.put(Event::CollectorTended { remark, on });
+    }
+
     fn takes_known_good(&mut self, known_good: bool) {
+        if self.on_known_good != known_good {
+            self.remark(Remark::OnKnownGood, known_good);
+        }
         self.on_known_good = known_good;
         self.metrics.on_known_good(known_good);
     }
@@ -162,6 +173,7 @@ impl Healer {
             Ok(0) => {}
             Ok(moved) => {
                 self.metrics.quarantined();
+                self.remark(Remark::SpoolAside, true);
                 error!(
                     moved,
                     "the collector dies again and again; what waited in its spool is put aside \
@@ -249,8 +261,6 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn files(dir: &Path) -> Healing {
@@ -273,17 +283,17 @@ mod tests {
         std::fs::write(&files.config_file, "good").expect("written");
         let good = hash(b"good");
         keep(&files, &good).expect("it is what was proven");
-        let mut healer = Healer::new(Some(files.clone()), 1, Metrics::default());
+        let mut healer = Healer::new(Some(files.clone()), 1, Metrics::default(), Arc::default());
         healer.cure = Cure::recalled(Some(good.clone()), Some(hash(b"bad")));
         healer.note(&files);
         std::fs::write(&files.config_file, "bad").expect("written");
-        let mut next = Healer::new(Some(files.clone()), 1, Metrics::default());
+        let mut next = Healer::new(Some(files.clone()), 1, Metrics::default(), Arc::default());
         assert_eq!(next.command(&own()).argv, files.known_good_argv);
         std::fs::write(&files.config_file, "mended").expect("written");
         assert_eq!(next.command(&own()).argv, own().argv);
         std::fs::write(&files.known_good, "damaged").expect("written");
         std::fs::write(&files.config_file, "bad").expect("written");
-        let mut next = Healer::new(Some(files), 1, Metrics::default());
+        let mut next = Healer::new(Some(files), 1, Metrics::default(), Arc::default());
         assert_eq!(next.command(&own()).argv, own().argv, "there is nothing good to go back to");
     }
 
@@ -301,7 +311,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let files = files(dir.path());
         std::fs::write(&files.config_file, "bad").expect("written");
-        let mut healer = Healer::new(Some(files.clone()), 1, Metrics::default());
+        let mut healer = Healer::new(Some(files.clone()), 1, Metrics::default(), Arc::default());
         assert!(!healer.is_mended(false), "it does not run on the known good one");
         healer.cure = Cure::recalled(Some(hash(b"good")), Some(hash(b"bad")));
         assert_eq!(healer.command(&own()).argv, files.known_good_argv);

@@ -39,8 +39,32 @@ pub enum Event {
     ClockStepped,
     /// A collector was started or adopted.
     CollectorStarted { boot: Boot },
+    /// Something was done about the collector, or is no more.
+    CollectorTended { remark: Remark, on: bool },
     /// All facts that waited are told: judge. Orders come from this event alone.
     Turn,
+}
+
+/// What was done about a collector that fell, besides starting it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remark {
+    /// It runs with the last configuration that was proven, and not with the one in its file.
+    OnKnownGood,
+    /// What waited in its spool was put aside.
+    SpoolAside,
+    /// It is not started again.
+    GivenUp,
+}
+
+impl Remark {
+    /// What a person is told beside the reason of a verdict.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::OnKnownGood => "the collector runs with its last proven configuration",
+            Self::SpoolAside => "what waited in the collector's spool is put aside",
+            Self::GivenUp => "the collector died too often and is not started again",
+        }
+    }
 }
 
 /// An order to the shell.

@@ -50,6 +50,13 @@ pub(super) struct Sight {
     pub strain: Strain,
 }
 
+impl Sight {
+    /// That of a watch which starts at `now`.
+    pub const fn from_start(now: Tick) -> Self {
+        Self { blind_until: now, known_since: now, started: true, strain: Strain::NONE }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct ServiceWatch {
     pub service: Service,

@@ -14,12 +14,12 @@ use crate::verdict::{
     BeatEvidence, BeatState, InstanceEvidence, ObserverEvidence, RevisionEvidence, SignalEvidence,
     SignalState, Verdict, WitnessEvidence, WitnessState,
 };
-use crate::watch::Watch;
 use crate::watch::dating::Dated;
 use crate::watch::evidence::World;
 use crate::watch::probes::worst;
 use crate::watch::service::ServiceWatch;
 use crate::watch::stream::{Reading, Stream};
+use crate::watch::{Remark, Watch};
 
 /// The worst lateness is shown for this long.
 pub(super) const LATENESS_KEPT_MS: u64 = 60_000;
@@ -54,7 +54,7 @@ impl Watch {
             verdict: opinion.kind,
             since_ms: now.since_ms(since),
             stage: opinion.stage,
-            reason: service.sentence(opinion, world),
+            reason: self.with_remarks(service.sentence(opinion, world)),
             revisions: service.revision_evidence(world),
             signals: service.signal_evidence(world),
             beats: service.beat_evidence(world),
@@ -63,6 +63,20 @@ impl Watch {
             observer: self.observer_evidence(opinion, now),
             instances: service.instance_evidence(world),
         }
+    }
+
+    /// Takes note of what was done about the collector; says whether that is new.
+    pub(super) fn remark(&mut self, remark: Remark, on: bool) -> bool {
+        if on { self.remarks.insert(remark) } else { self.remarks.remove(&remark) }
+    }
+
+    /// A person who reads the reason must see what was done about the collector.
+    fn with_remarks(&self, mut reason: Cow<'static, str>) -> Cow<'static, str> {
+        for remark in &self.remarks {
+            let reason = reason.to_mut();
+            write!(reason, "; {}: a person must look", remark.words()).expect("a String takes it");
+        }
+        reason
     }
 
     fn observer_evidence(&self, opinion: Opinion, now: Tick) -> ObserverEvidence {

@@ -44,6 +44,7 @@ impl Slowness {
             | Event::ObserverLate { .. }
             | Event::ClockStepped
             | Event::CollectorStarted { .. }
+            | Event::CollectorTended { .. }
             | Event::Turn => self.turns.facts.push(event),
             Event::TallyRead { .. }
             | Event::TallyFailed
