@@ -7,7 +7,7 @@
 //! Invariant: nothing of a body is believed before its signature holds, and no `seq` of a boot is
 //! taken twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -81,11 +81,16 @@ struct Claim {
 }
 
 /// The newest attestation of each watchdog.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen(BTreeMap<String, Mark>);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    marks: BTreeMap<String, Mark>,
+    /// The watchdogs whose marks are not kept yet.
+    changed: BTreeSet<String>,
+}
 
+/// The newest attestation of one watchdog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
+pub struct Mark {
     boot: Boot,
     seq: u64,
 }
@@ -100,7 +105,7 @@ impl Seen {
         if boot.started_ms().is_none() {
             return Err(AttestError::Form(format!("boot {boot} does not begin with its time")));
         }
-        if let Some(known) = self.0.get(&attestation.watchdog) {
+        if let Some(known) = self.marks.get(&attestation.watchdog) {
             if known.boot == boot && seq <= known.seq {
                 return Err(AttestError::Replayed { boot, seq, known: known.seq });
             }
@@ -108,8 +113,23 @@ impl Seen {
                 return Err(AttestError::OldBoot { boot, known: known.boot.clone() });
             }
         }
-        self.0.insert(attestation.watchdog.clone(), Mark { boot, seq });
+        self.changed.insert(attestation.watchdog.clone());
+        self.marks.insert(attestation.watchdog.clone(), Mark { boot, seq });
         Ok(())
+    }
+
+    /// A mark as it was kept.
+    pub fn found(&mut self, watchdog: &str, mark: Mark) {
+        self.marks.insert(watchdog.to_owned(), mark);
+    }
+
+    /// The marks that changed since the last time this was asked: they are to be kept.
+    pub fn changed(&mut self) -> impl Iterator<Item = (String, &Mark)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|name| {
+            let mark = self.marks.get(&name)?;
+            Some((name, mark))
+        })
     }
 }
 

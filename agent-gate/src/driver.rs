@@ -1,7 +1,7 @@
 //! The single writer: it owns the gate and the store, reads the clocks and gives the orders.
 //!
 //! ```text
-//! take up to 64 commands ─► step each ─► commit once ─► clear the latch, answer, act
+//! take what waits ─► step each ─► commit once ─► clear the latch, answer, act
 //!            ▲                 └ shut the latch at once            │
 //!            └──────────── outcomes of reverts and dry runs ◄──────┘
 //! ```
@@ -53,7 +53,7 @@ use hold::Hold;
 use rows::Rows;
 
 /// Commands that share one commit.
-const BATCH_MAX: usize = 64;
+const BATCH_MAX: usize = 256;
 /// Commands that wait for the driver; more get no decision.
 pub const QUEUE_MAX: usize = 1024;
 /// The longest sleep: a clock jump is noticed within it.
@@ -191,7 +191,7 @@ impl Driver {
         }
         driver.step(Event::GateStarted { last_alive: alive }, now, &mut batch, None);
         driver.forget_overtaken(&loaded.effects, now, &mut batch);
-        batch.rows.alive(now, &driver.seen);
+        batch.rows.alive(now, &mut driver.seen);
         driver.commit(batch, now).await?;
         Ok(driver)
     }
@@ -237,8 +237,7 @@ impl Driver {
             for command in commands {
                 self.take(command, now, &mut batch);
             }
-            let policy = Arc::clone(&self.shared.policy);
-            if self.gate.deadline(&policy).is_some_and(|(at, _)| at <= now) {
+            if self.gate.deadline().is_some_and(|(at, _)| at <= now) {
                 self.step(Event::Turn, now, &mut batch, None);
             }
             self.note_alive(now, &mut batch);
@@ -247,14 +246,14 @@ impl Driver {
         // A clean end: the next start knows how long nobody looked.
         let now = self.clock.advance(read_clocks()).0;
         let mut batch = Batch::default();
-        batch.rows.alive(now, &self.seen);
+        batch.rows.alive(now, &mut self.seen);
         self.commit(batch, now).await
     }
 
     /// Until the gate must be stepped, at most [`SLEEP_MAX`].
     fn sleep(&self) -> Duration {
         let now = self.clock.now();
-        let due = self.gate.deadline(&self.shared.policy);
+        let due = self.gate.deadline();
         due.map_or(SLEEP_MAX, |(at, _)| Duration::from_millis(at.since_ms(now))).min(SLEEP_MAX)
     }
 
@@ -272,7 +271,7 @@ impl Driver {
         let is_busy = self.gate.ledger.open().next().is_some();
         let every = if is_busy { ALIVE_BUSY_MS } else { ALIVE_IDLE_MS };
         if !batch.rows.is_empty() || now.since_ms(self.alive_noted) >= every {
-            batch.rows.alive(now, &self.seen);
+            batch.rows.alive(now, &mut self.seen);
             self.alive_noted = now;
         }
     }

@@ -143,7 +143,8 @@ pub struct AuditEntry {
     pub what: String,
     /// The id the entry is about: a rollout, a freeze, a token name.
     pub subject: String,
-    pub detail: serde_json::Value,
+    /// JSON, as text.
+    pub detail: String,
     /// What was in sight then, for a replay of the journal; the record holds its hash.
     pub sight: Option<String>,
 }

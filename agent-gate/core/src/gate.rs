@@ -43,7 +43,7 @@ use crate::gate::effect::{Answer, Effect, Record, Refusal};
 use crate::gate::event::{Entry, Event};
 use crate::gate::ledger::{Ledger, Step};
 use crate::gate::sight::{Sight, Snapshot};
-use crate::gate::wake::Wake;
+use crate::gate::wake::{Due, Wake};
 use crate::policy::PolicySet;
 
 /// The whole gate: what survives a restart, and what must not.
@@ -53,13 +53,14 @@ pub struct Gate {
     pub sight: Sight,
     /// When it was last stepped.
     turned: Tick,
+    due: Due,
 }
 
 impl Gate {
     /// A gate on a stored ledger. It sees nothing; step it with [`Event::GateStarted`] first.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, sight: Sight::default(), turned: Tick(0) }
+        Self { ledger, sight: Sight::default(), turned: Tick(0), due: Due::default() }
     }
 
     /// Takes in one event and says what to do, in order. A `now` that went back is taken for the
@@ -72,6 +73,13 @@ impl Gate {
         while let Some(lapse) = self.sight.lapse(self.turned).filter(|lapse| *lapse < now) {
             self.turned = lapse;
             self.apply(Event::Turn, lapse, policy, &mut effects);
+        }
+        // A call about one rollout looks at that one alone. What time does to the others by now is
+        // done first, so that it meets them as they are.
+        let is_due = |at: Option<(Tick, Wake)>| at.is_some_and(|(at, _)| at <= now);
+        if event.is_about_one() && is_due(self.due.after(self.turned)) {
+            self.turned = now;
+            self.apply(Event::Turn, now, policy, &mut effects);
         }
         self.turned = now;
         self.sight.forget(now, policy.fleet.watchdog_forget_ms);
@@ -116,30 +124,36 @@ impl Gate {
 
     /// When the gate must be stepped with [`Event::Turn`] at the latest, and why.
     #[must_use]
-    pub fn deadline(&self, policy: &PolicySet) -> Option<(Tick, Wake)> {
+    pub fn deadline(&self) -> Option<(Tick, Wake)> {
         // Nobody's clock stands still when nothing is in flight.
         let lapse = self.ledger.open().next().and(self.sight.lapse(self.turned));
         let lapse = lapse.map(|at| (at, Wake::SightLapses));
-        self.ledger.deadline(policy, self.turned).into_iter().chain(lapse).min()
+        self.due.after(self.turned).into_iter().chain(lapse).min()
     }
 
     fn apply(&mut self, event: Event, now: Tick, policy: &PolicySet, effects: &mut Vec<Effect>) {
         let sight = self.snapshot(&event, now, policy);
+        let is_start = matches!(event, Event::GateStarted { .. });
         let entry = Entry { at: now, event, sight };
-        effects.extend(self.ledger.apply(entry, policy));
+        let done = self.ledger.apply(entry, policy);
+        if is_start {
+            self.due = Due::of(&self.ledger, policy);
+        }
+        self.due.follow(&done, policy);
+        effects.extend(done);
     }
 
     /// What is in sight for the services that `event` and the ledger are about.
     fn snapshot(&self, event: &Event, now: Tick, policy: &PolicySet) -> Snapshot {
-        let mut services: BTreeSet<&Service> =
-            self.ledger.open().map(|rollout| &rollout.request.service).collect();
-        // A service that goes blind soon after a confirmed rollout puts that one under suspicion.
-        services.extend(
-            self.sight
-                .services(now, rollout::reverts)
-                .filter(|service| self.ledger.confirmed_of(service).is_some()),
-        );
-        services.extend(self.ledger.concerns(event));
+        let mut services: BTreeSet<&Service> = self.ledger.concerns(event).into_iter().collect();
+        if !event.is_about_one() {
+            services.extend(self.ledger.open().map(|rollout| &rollout.request.service));
+            // A service that goes blind soon after a confirmed rollout puts that one under
+            // suspicion.
+            services.extend(
+                self.sight.lost(now).filter(|service| self.ledger.confirmed_of(service).is_some()),
+            );
+        }
         Snapshot {
             services: services
                 .into_iter()
@@ -160,8 +174,11 @@ impl Ledger {
         if !matches!(entry.event, Event::GateStarted { .. }) {
             self.turn(&mut step);
         }
-        self.take(&mut step, &entry.event);
-        self.turn(&mut step);
+        // After one turn, a second at the same time and sight changes nothing.
+        if !matches!(entry.event, Event::Turn | Event::Attested(_)) {
+            self.take(&mut step, &entry.event);
+            self.turn(&mut step);
+        }
         if step.changed(self) {
             self.head.touched = Some(entry.at);
         }

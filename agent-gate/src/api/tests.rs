@@ -184,7 +184,7 @@ async fn a_permit_that_a_freeze_overtakes_is_held_back() {
         who: "test".to_owned(),
         what: "token_created".to_owned(),
         subject: "other".to_owned(),
-        detail: json!({}),
+        detail: "{}".to_owned(),
         sight: None,
     };
     let hold = tokio::spawn({

@@ -112,7 +112,7 @@ fn entry(by: &Principal, what: &str, row: &TokenRow, now_ms: u64) -> AuditEntry 
         who: by.to_string(),
         what: what.to_owned(),
         subject: row.name.clone(),
-        detail: serde_json::json!({"role": row.role, "expires_at_ms": row.expires_ms}),
+        detail: serde_json::json!({"role": row.role, "expires_at_ms": row.expires_ms}).to_string(),
         sight: None,
     }
 }

@@ -5,9 +5,12 @@
 //!
 //! Invariant: each event has a word, and an entry without a caller is the gate's own.
 
+use std::collections::BTreeMap;
+
 use agent_gate_core::gate::effect::Record;
 use agent_gate_core::gate::event::{Caller, Entry, Event};
 use agent_gate_core::gate::rollout::StateName;
+use serde::Serialize;
 use serde_json::json;
 use watchdog_core::tick::Tick;
 
@@ -45,18 +48,15 @@ impl Changed {
     /// The audit entry of `entry`, whose step changed this.
     #[must_use]
     pub fn entry(&self, entry: &Entry) -> AuditEntry {
-        let rollouts: serde_json::Map<_, _> =
-            self.rollouts.iter().map(|(id, state)| (id.clone(), json!(state.as_str()))).collect();
+        let rollouts = self.rollouts.iter().map(|(id, state)| (id.as_str(), state.as_str()));
+        let detail =
+            Detail { event: &entry.event, freezes: &self.freezes, rollouts: rollouts.collect() };
         AuditEntry {
             at_ms: entry.at.0,
             who: caller(&entry.event).map_or_else(|| "gate".to_owned(), who),
             what: what(&entry.event).to_owned(),
             subject: self.subject(&entry.event),
-            detail: json!({
-                "event": entry.event,
-                "rollouts": rollouts,
-                "freezes": self.freezes,
-            }),
+            detail: rows::json(&detail),
             sight: Some(rows::json(&entry.sight)),
         }
     }
@@ -70,6 +70,14 @@ impl Changed {
     }
 }
 
+/// What stands in the log of an entry of the core's journal.
+#[derive(Serialize)]
+struct Detail<'a> {
+    event: &'a Event,
+    freezes: &'a [String],
+    rollouts: BTreeMap<&'a str, &'static str>,
+}
+
 /// The audit entry of a token that stood in a file when the gate started.
 #[must_use]
 pub fn token_installed(row: &TokenRow, now: Tick) -> AuditEntry {
@@ -78,7 +86,7 @@ pub fn token_installed(row: &TokenRow, now: Tick) -> AuditEntry {
         who: "gate".to_owned(),
         what: "token_installed".to_owned(),
         subject: row.name.clone(),
-        detail: json!({"role": row.role}),
+        detail: json!({"role": row.role}).to_string(),
         sight: None,
     }
 }

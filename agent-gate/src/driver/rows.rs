@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use watchdog_core::tick::Tick;
 
 use super::journal::Changed;
-use crate::attest::Seen;
+use crate::attest::{Mark, Seen};
 use crate::store::{
     AuditEntry, Batch, DecisionRow, EffectRow, FreezeRow, Loaded, RolloutRow, Settled, StoreError,
     TokenRow,
@@ -22,7 +22,9 @@ use crate::store::{
 
 const HEAD: &str = "head";
 const ALIVE: &str = "alive_ms";
+/// What earlier versions kept of all watchdogs in one value.
 const ATTESTED: &str = "attested";
+const ATTESTED_BY: &str = "attested/";
 const BLOCKED: &str = "blocked/";
 const READINESS: &str = "readiness/";
 
@@ -118,9 +120,11 @@ impl Rows {
     }
 
     /// When the gate last turned, and what it last heard.
-    pub fn alive(&mut self, now: Tick, seen: &Seen) {
+    pub fn alive(&mut self, now: Tick, seen: &mut Seen) {
         self.meta.insert(ALIVE.to_owned(), json(&now));
-        self.meta.insert(ATTESTED.to_owned(), json(seen));
+        for (watchdog, mark) in seen.changed() {
+            self.meta.insert(format!("{ATTESTED_BY}{watchdog}"), json(mark));
+        }
     }
 
     #[must_use]
@@ -192,7 +196,12 @@ pub fn found(loaded: &Loaded) -> Result<Found, StoreError> {
         } else if key == ALIVE {
             alive = Some(read("meta", key, value)?);
         } else if key == ATTESTED {
-            seen = read("meta", key, value)?;
+            for (watchdog, mark) in read::<BTreeMap<String, Mark>>("meta", key, value)? {
+                seen.found(&watchdog, mark);
+            }
+        } else if let Some(watchdog) = key.strip_prefix(ATTESTED_BY) {
+            // Read after the value of an earlier version, whose key sorts first.
+            seen.found(watchdog, read("meta", key, value)?);
         } else {
             return Err(row("meta", key, "no such key is known"));
         }

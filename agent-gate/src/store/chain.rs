@@ -5,6 +5,8 @@
 //!
 //! Invariant: what is hashed is the exact text that is kept and served, never a re-encoding.
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{AuditEntry, AuditRow};
@@ -21,20 +23,32 @@ impl Head {
     pub const START: Self = Self { seq: 0, hash: [0; 32] };
 }
 
+/// What the log says, as text: the keys in their order.
+#[derive(Serialize)]
+struct Record<'a> {
+    at_ms: u64,
+    detail: &'a RawValue,
+    seq: u64,
+    sight_sha256: Option<String>,
+    subject: &'a str,
+    what: &'a str,
+    who: &'a str,
+}
+
 /// The row that keeps `entry` after `head`, and the new head.
 #[must_use]
 pub fn append(head: Head, entry: &AuditEntry) -> (AuditRow, Head) {
     let seq = head.seq + 1;
-    let record = serde_json::json!({
-        "seq": seq,
-        "at_ms": entry.at_ms,
-        "who": entry.who,
-        "what": entry.what,
-        "subject": entry.subject,
-        "detail": entry.detail,
-        "sight_sha256": entry.sight.as_deref().map(sight_hash),
-    })
-    .to_string();
+    let record = Record {
+        at_ms: entry.at_ms,
+        detail: serde_json::from_str(&entry.detail).expect("a detail is JSON"),
+        seq,
+        sight_sha256: entry.sight.as_deref().map(sight_hash),
+        subject: &entry.subject,
+        what: &entry.what,
+        who: &entry.who,
+    };
+    let record = serde_json::to_string(&record).expect("its keys are texts");
     let hash = link(&head.hash, &record);
     let row = AuditRow { seq, record, prev: head.hash.to_vec(), hash: hash.to_vec() };
     (row, Head { seq, hash })
@@ -79,7 +93,7 @@ mod tests {
                     who: "gate".into(),
                     what: "freeze".into(),
                     subject: format!("frz-{n}"),
-                    detail: serde_json::json!({"n": n}),
+                    detail: format!("{{\"n\":{n}}}"),
                     sight: Some("[]".into()),
                 };
                 let (row, next) = append(head, &entry);

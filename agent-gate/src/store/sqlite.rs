@@ -16,12 +16,13 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::chain::{self, Head};
-use super::{Batch, EffectRow, Loaded, Store, StoreError, TokenRow};
+use super::chain::Head;
+use super::{Batch, EffectRow, Loaded, Store, StoreError};
 
 mod backup;
 mod journal;
 mod read;
+mod write;
 pub use backup::backup;
 pub use journal::verify;
 pub use read::SqliteReader;
@@ -111,12 +112,8 @@ impl SqliteStore {
     }
 
     async fn write(&mut self, batch: &Batch) -> Result<Head, sqlx::Error> {
-        let connection = &mut self.connection;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        write_state(connection, batch).await?;
-        write_effects(connection, batch).await?;
-        let head = write_records(connection, batch, self.head).await?;
-        sqlx::query("COMMIT").execute(&mut *connection).await?;
+        let (mut sql, head) = write::transaction(batch, self.head);
+        sql.build().execute(&mut self.connection).await?;
         Ok(head)
     }
 }
@@ -317,136 +314,4 @@ async fn load(connection: &mut SqliteConnection) -> Result<Loaded, StoreError> {
         })
         .collect();
     Ok(Loaded { meta, rollouts, freezes, tokens, effects })
-}
-
-async fn write_state(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), sqlx::Error> {
-    for (key, value) in &batch.meta {
-        sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")
-            .bind(key)
-            .bind(value)
-            .execute(&mut *connection)
-            .await?;
-    }
-    for row in &batch.rollouts {
-        sqlx::query(
-            "INSERT INTO rollouts (id, change_id, service, state, body, updated_ms)
-             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-             state = excluded.state, body = excluded.body, updated_ms = excluded.updated_ms",
-        )
-        .bind(&row.id)
-        .bind(&row.change_id)
-        .bind(&row.service)
-        .bind(&row.state)
-        .bind(&row.body)
-        .bind(row.updated_ms.cast_signed())
-        .execute(&mut *connection)
-        .await?;
-    }
-    for row in &batch.freezes {
-        sqlx::query(
-            "INSERT INTO freezes (id, scope, in_force, body, at_ms) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET in_force = excluded.in_force, body = excluded.body",
-        )
-        .bind(&row.id)
-        .bind(&row.scope)
-        .bind(row.in_force)
-        .bind(&row.body)
-        .bind(row.at_ms.cast_signed())
-        .execute(&mut *connection)
-        .await?;
-    }
-    for row in &batch.tokens {
-        write_token(connection, row).await?;
-    }
-    Ok(())
-}
-
-async fn write_token(connection: &mut SqliteConnection, row: &TokenRow) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO tokens (name, role, sha256, created_ms, expires_ms, revoked_ms)
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET
-         role = excluded.role, sha256 = excluded.sha256, created_ms = excluded.created_ms,
-         expires_ms = excluded.expires_ms, revoked_ms = excluded.revoked_ms",
-    )
-    .bind(&row.name)
-    .bind(&row.role)
-    .bind(&row.sha256)
-    .bind(row.created_ms.cast_signed())
-    .bind(row.expires_ms.map(u64::cast_signed))
-    .bind(row.revoked_ms.map(u64::cast_signed))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn write_effects(
-    connection: &mut SqliteConnection,
-    batch: &Batch,
-) -> Result<(), sqlx::Error> {
-    // A failed attempt is settled before the next one is given, also within one batch.
-    for settled in &batch.settled {
-        sqlx::query(
-            "UPDATE effects SET settled_ms = ?, outcome = ? WHERE id = ? AND settled_ms IS NULL",
-        )
-        .bind(settled.at_ms.cast_signed())
-        .bind(&settled.outcome)
-        .bind(&settled.effect)
-        .execute(&mut *connection)
-        .await?;
-    }
-    for row in &batch.effects {
-        // An order that is given again, after a restart or a failed attempt, is the same order.
-        sqlx::query(
-            "INSERT INTO effects (id, rollout, generation, body, issued_ms)
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-             body = excluded.body, settled_ms = NULL, outcome = NULL",
-        )
-        .bind(&row.id)
-        .bind(&row.rollout)
-        .bind(row.generation.cast_signed())
-        .bind(&row.body)
-        .bind(row.issued_ms.cast_signed())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn write_records(
-    connection: &mut SqliteConnection,
-    batch: &Batch,
-    mut head: Head,
-) -> Result<Head, sqlx::Error> {
-    for row in &batch.decisions {
-        sqlx::query(
-            "INSERT INTO decisions (id, rollout, service, decision, reason, body, at_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&row.id)
-        .bind(&row.rollout)
-        .bind(&row.service)
-        .bind(&row.decision)
-        .bind(&row.reason)
-        .bind(&row.body)
-        .bind(row.at_ms.cast_signed())
-        .execute(&mut *connection)
-        .await?;
-    }
-    for entry in &batch.audit {
-        let (row, next) = chain::append(head, entry);
-        sqlx::query(
-            "INSERT INTO audit (seq, subject, record, sight, prev, hash)
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(row.seq.cast_signed())
-        .bind(&entry.subject)
-        .bind(&row.record)
-        .bind(&entry.sight)
-        .bind(&row.prev)
-        .bind(&row.hash)
-        .execute(&mut *connection)
-        .await?;
-        head = next;
-    }
-    Ok(head)
 }

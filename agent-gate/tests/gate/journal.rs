@@ -14,7 +14,7 @@ fn entries(count: u64) -> Batch {
         who: "gate".into(),
         what: "freeze".into(),
         subject: "f-000001".into(),
-        detail: json!({ "n": at_ms }),
+        detail: json!({ "n": at_ms }).to_string(),
         sight: Some(r#"[{"service":"a"}]"#.into()),
     };
     Batch { audit: (0..count).map(entry).collect(), ..Batch::default() }

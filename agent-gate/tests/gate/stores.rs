@@ -45,7 +45,7 @@ pub fn entry(what: &str) -> AuditEntry {
         who: "gate".into(),
         what: what.into(),
         subject: "f-000001".into(),
-        detail: json!({"text": "it's \"quoted\" \\ ü \u{0}"}),
+        detail: json!({"text": "it's \"quoted\" \\ ü \u{0}"}).to_string(),
         sight: Some(r#"[{"service":"a"}]"#.into()),
     }
 }

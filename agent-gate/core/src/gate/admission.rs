@@ -305,7 +305,7 @@ impl Ledger {
             request: request.clone(),
             environment: step.policy.environment(&request.service),
             from: rollout.from.clone(),
-            evidence: step.sight.of(&request.service),
+            evidence: step.sight.of(&request.service).clone(),
             freezes: self
                 .freezes_over(rollout, step.policy)
                 .map(|freeze| FreezeSeen {

@@ -354,7 +354,7 @@ impl Ledger {
             bake.candidate.0.durations = candidate.and_then(|seen| seen.durations);
             bake.baseline.0.durations = from.and_then(|seen| seen.durations);
         }
-        let seen = bake.seen(rollout, &evidence, step.now, policy.evidence_min);
+        let seen = bake.seen(rollout, evidence, step.now, policy.evidence_min);
         let inputs = self.inputs(step, id, Question::Bake, Some(seen));
         let decision = judge(&inputs);
         let ruling = decision.ruling.expect("a bake's decision has a ruling");

@@ -200,6 +200,35 @@ pub enum Event {
     ClockJumped,
 }
 
+impl Event {
+    /// Whether it concerns one rollout and, beside that one, nothing that time or sight does. Where
+    /// such a call makes a freeze, the commit of the freeze is an event about all.
+    #[must_use]
+    pub const fn is_about_one(&self) -> bool {
+        match self {
+            Self::Request { .. }
+            | Self::Renew { .. }
+            | Self::Report { .. }
+            | Self::Abort { .. }
+            | Self::Approve { .. }
+            | Self::Reject { .. } => true,
+            Self::Applied { .. }
+            | Self::Conclude { .. }
+            | Self::Settle { .. }
+            | Self::Freeze { .. }
+            | Self::Thaw { .. }
+            | Self::Committed { .. }
+            | Self::Fenced { .. }
+            | Self::Attested(_)
+            | Self::DryRunDone { .. }
+            | Self::RevertDone { .. }
+            | Self::Turn
+            | Self::GateStarted { .. }
+            | Self::ClockJumped => false,
+        }
+    }
+}
+
 /// One line of the journal: an event, its time and what was in sight then.
 ///
 /// An attestation stands here as [`Event::Turn`]: what it changed in sight is in `sight`.

@@ -221,6 +221,11 @@ impl Ledger {
         self.index.open.iter().copied().collect()
     }
 
+    pub(crate) fn open_in(&self, sight: &Snapshot) -> Vec<RolloutId> {
+        let shown = |each: &&Rollout| sight.services.contains_key(&each.request.service);
+        self.open().filter(shown).map(|each| each.id).collect()
+    }
+
     /// The rollout, to be changed; it will be written.
     pub(crate) fn edit(&mut self, step: &mut Step<'_>, id: RolloutId) -> &mut Rollout {
         step.rollouts.insert(id);
@@ -389,15 +394,15 @@ impl<'a> Step<'a> {
     }
 
     /// The rows that changed, for the store.
-    pub fn records(&self, ledger: &Ledger) -> Vec<Record> {
+    pub fn records(&mut self, ledger: &Ledger) -> Vec<Record> {
+        let decisions = std::mem::take(&mut self.decisions);
         let rollouts = self.rollouts.iter().filter_map(|id| ledger.rollouts.get(id));
         let freezes = self.freezes.iter().filter_map(|id| ledger.freezes.get(id));
         let blocked = self.blocked.iter().filter_map(|digest| ledger.blocked.get_key_value(digest));
         let readiness =
             self.readiness.iter().filter_map(|name| ledger.readiness.get_key_value(name));
-        self.decisions
-            .iter()
-            .cloned()
+        decisions
+            .into_iter()
             .map(Record::Decision)
             .chain(rollouts.cloned().map(Record::Rollout))
             .chain(freezes.cloned().map(Record::Freeze))

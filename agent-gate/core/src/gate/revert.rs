@@ -251,7 +251,7 @@ impl Ledger {
             Phase::Waiting { .. } => {}
             Phase::Verifying { good_since, records, .. } => {
                 let evidence = step.sight.of(service);
-                let good = is_back(&evidence, &revert.to, &rollout.request.to, *records);
+                let good = is_back(evidence, &revert.to, &rollout.request.to, *records);
                 let since = good.then(|| good_since.unwrap_or(now));
                 let dwell_ms = step.policy.of(service).dwell_ms;
                 if since.is_some_and(|since| now.since_ms(since) >= dwell_ms) {

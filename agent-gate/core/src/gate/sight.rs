@@ -7,7 +7,8 @@
 //! Invariant: a service that no fresh attestation names is `unknown`. Bad news counts at once,
 //! good news only after the dwell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use watchdog_core::attestation::Attestation;
@@ -15,6 +16,7 @@ use watchdog_core::names::{Boot, Revision, Service};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{RevisionEvidence, Stage, Verdict, VerdictKind, WitnessState};
 
+use crate::gate::rollout::reverts;
 use crate::policy::PolicySet;
 
 /// What is in sight at one moment, for the services that matter to an event.
@@ -28,8 +30,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// The evidence about `service`.
     #[must_use]
-    pub fn of(&self, service: &Service) -> Evidence {
-        self.services.get(service).cloned().unwrap_or_else(Evidence::none)
+    pub fn of(&self, service: &Service) -> &Evidence {
+        static NONE: LazyLock<Evidence> = LazyLock::new(Evidence::none);
+        self.services.get(service).unwrap_or(&NONE)
     }
 }
 
@@ -118,7 +121,12 @@ impl Evidence {
 /// The volatile half of the gate.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sight {
-    sources: BTreeMap<String, Source>,
+    sources: BTreeMap<Arc<str>, Source>,
+    /// What each watchdog last said of a service. By service, because a step asks about few of
+    /// the many that are attested.
+    seen: BTreeMap<Service, BTreeMap<Arc<str>, Seen>>,
+    /// The services that some watchdog, fresh or silent, gave a verdict that takes back.
+    lost: BTreeSet<Service>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +138,8 @@ struct Source {
     received: Tick,
     expires: Tick,
     mass_silence: bool,
-    items: BTreeMap<Service, Seen>,
+    /// The services it named last.
+    names: BTreeSet<Service>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -158,44 +167,77 @@ impl Sight {
         ttl_max_ms: u64,
     ) -> Result<(), Overtaken> {
         let Attestation { watchdog, boot, seq, ttl_ms, mass_silence, items } = attestation;
-        let before = self.sources.remove(&watchdog);
-        if let Some(known) = &before
+        let before = self.sources.remove_entry(watchdog.as_str());
+        if let Some((_, known)) = &before
             && !is_newer(known, &boot, seq)
         {
             let last = known.seq;
-            self.sources.extend(before.map(|known| (watchdog, known)));
+            self.sources.extend(before);
             return Err(Overtaken { last });
         }
         // Only an unbroken source vouches for the time before: a lapse or another boot begins
         // anew.
-        let unbroken = before.filter(|known| known.boot == boot && now < known.expires);
-        let heard_since = unbroken.as_ref().map_or(now, |known| known.heard_since);
-        let items = items
-            .into_iter()
-            .map(|verdict| {
-                let before = unbroken
-                    .as_ref()
-                    .and_then(|known| known.items.get(&verdict.service))
-                    .and_then(|seen| seen.live_since);
-                let live_since =
-                    (verdict.verdict == VerdictKind::Live).then(|| before.unwrap_or(now));
-                (verdict.service.clone(), Seen { live_since, verdict })
-            })
-            .collect();
+        let unbroken = before.as_ref().map(|(_, known)| known);
+        let unbroken = unbroken.filter(|known| known.boot == boot && now < known.expires);
+        let heard_since = unbroken.map_or(now, |known| known.heard_since);
+        let is_unbroken = unbroken.is_some();
+        let (watchdog, named) = match before {
+            Some((watchdog, known)) => (watchdog, known.names),
+            None => (watchdog.into(), BTreeSet::new()),
+        };
+        let mut names = BTreeSet::new();
+        for verdict in items {
+            names.insert(verdict.service.clone());
+            self.see(&watchdog, verdict, now, is_unbroken);
+        }
+        for service in named.difference(&names) {
+            self.unsee(&watchdog, service);
+        }
         let expires = now.plus_ms(ttl_ms.min(ttl_max_ms));
-        let source = Source { boot, seq, heard_since, received: now, expires, mass_silence, items };
+        let source = Source { boot, seq, heard_since, received: now, expires, mass_silence, names };
         self.sources.insert(watchdog, source);
         Ok(())
     }
 
+    fn see(&mut self, watchdog: &Arc<str>, verdict: Verdict, now: Tick, is_unbroken: bool) {
+        let service = verdict.service.clone();
+        let by = self.seen.entry(service.clone()).or_default();
+        let before = by.get(watchdog).filter(|_| is_unbroken).and_then(|seen| seen.live_since);
+        let live_since = (verdict.verdict == VerdictKind::Live).then(|| before.unwrap_or(now));
+        by.insert(Arc::clone(watchdog), Seen { live_since, verdict });
+        if by.values().any(|seen| reverts(seen.verdict.verdict)) {
+            self.lost.insert(service);
+        } else {
+            self.lost.remove(&service);
+        }
+    }
+
+    fn unsee(&mut self, watchdog: &str, service: &Service) {
+        let Some(by) = self.seen.get_mut(service) else { return };
+        by.remove(watchdog);
+        if !by.values().any(|seen| reverts(seen.verdict.verdict)) {
+            self.lost.remove(service);
+        }
+        if by.is_empty() {
+            self.seen.remove(service);
+        }
+    }
+
     /// Forgets everything: the gate started, or the clocks cannot be trusted.
     pub fn clear(&mut self) {
-        self.sources.clear();
+        *self = Self::default();
     }
 
     /// Forgets watchdogs that have been silent for longer than `forget_ms`.
     pub fn forget(&mut self, now: Tick, forget_ms: u64) {
-        self.sources.retain(|_, source| now < source.expires.plus_ms(forget_ms));
+        let is_gone = |source: &Source| now >= source.expires.plus_ms(forget_ms);
+        while let Some((watchdog, _)) = self.sources.iter().find(|(_, source)| is_gone(source)) {
+            let watchdog = Arc::clone(watchdog);
+            let gone = self.sources.remove(&watchdog).expect("it was found just now");
+            for service in &gone.names {
+                self.unsee(&watchdog, service);
+            }
+        }
     }
 
     /// The next moment after `after` at which an attestation runs out.
@@ -210,18 +252,16 @@ impl Sight {
         self.sources.values().any(|source| source.mass_silence && now < source.expires)
     }
 
-    /// The services a fresh attestation gives a verdict that `wanted` accepts.
-    pub fn services(
-        &self,
-        now: Tick,
-        wanted: impl Fn(VerdictKind) -> bool,
-    ) -> impl Iterator<Item = &Service> {
-        self.sources
-            .values()
-            .filter(move |source| now < source.expires)
-            .flat_map(|source| source.items.iter())
-            .filter(move |(_, seen)| wanted(seen.verdict.verdict))
-            .map(|(service, _)| service)
+    /// The services to which a fresh attestation gives a verdict that takes back.
+    pub fn lost(&self, now: Tick) -> impl Iterator<Item = &Service> {
+        let is_fresh = move |watchdog: &str| {
+            self.sources.get(watchdog).is_some_and(|source| now < source.expires)
+        };
+        self.lost.iter().filter(move |service| {
+            self.seen.get(*service).is_some_and(|by| {
+                by.iter().any(|(name, seen)| reverts(seen.verdict.verdict) && is_fresh(name))
+            })
+        })
     }
 
     /// The verdicts of one service as the watchdogs last stated them, with ages in milliseconds.
@@ -230,33 +270,28 @@ impl Sight {
         service: &'a Service,
         now: Tick,
     ) -> impl Iterator<Item = (&'a str, u64, &'a Verdict)> {
-        self.sources.iter().filter_map(move |(watchdog, source)| {
-            let seen = source.items.get(service)?;
-            Some((watchdog.as_str(), now.since_ms(source.received), &seen.verdict))
+        self.seen.get(service).into_iter().flatten().filter_map(move |(watchdog, seen)| {
+            let source = self.sources.get(watchdog)?;
+            Some((&**watchdog, now.since_ms(source.received), &seen.verdict))
         })
     }
 
     /// All services that any watchdog has named, ordered, each once.
     #[must_use]
     pub fn known(&self) -> Vec<&Service> {
-        let mut names: Vec<_> =
-            self.sources.values().flat_map(|source| source.items.keys()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+        self.seen.keys().collect()
     }
 
     /// The evidence about `service` at `now`.
     #[must_use]
     pub fn look(&self, service: &Service, now: Tick, policy: &PolicySet) -> Evidence {
         let dwell_ms = policy.of(service).dwell_ms;
-        self.sources
-            .iter()
-            .filter_map(|(name, source)| {
-                source.items.get(service).map(|seen| source.evidence(name, seen, now, dwell_ms))
-            })
-            .reduce(worst)
-            .unwrap_or_else(Evidence::none)
+        let by = self.seen.get(service).into_iter().flatten();
+        by.filter_map(|(name, seen)| {
+            Some(self.sources.get(name)?.evidence(name, seen, now, dwell_ms))
+        })
+        .reduce(worst)
+        .unwrap_or_else(Evidence::none)
     }
 }
 

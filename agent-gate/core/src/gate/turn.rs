@@ -27,9 +27,10 @@ impl Ledger {
         self.turn_mass_silence(step);
     }
 
-    /// One exhaustive match on states.
+    /// One exhaustive match on states. A rollout whose service the entry shows nothing of is not
+    /// what the entry is about.
     fn turn_each(&mut self, step: &mut Step<'_>) {
-        for id in self.open_ids() {
+        for id in self.open_in(step.sight) {
             let state = self.rollouts[&id].state.clone();
             match &state {
                 State::Held { .. } => self.turn_held(step, id),

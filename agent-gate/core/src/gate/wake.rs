@@ -3,11 +3,15 @@
 //! Invariant: after a turn at some time, every deadline lies later; a driver that sleeps until
 //! the deadline never spins and never misses one.
 
+use std::collections::BTreeMap;
+
 use watchdog_core::tick::Tick;
 
+use crate::gate::effect::{Effect, Record};
 use crate::gate::ledger::Ledger;
 use crate::gate::revert::Phase;
 use crate::gate::rollout::{Rollout, State};
+use crate::ids::RolloutId;
 use crate::policy::{Policy, PolicySet};
 
 /// Why the gate is to be turned.
@@ -29,15 +33,36 @@ pub enum Wake {
     RevertDue,
 }
 
-impl Ledger {
+/// When time does something to which rollout; kept, because it is asked for at every step.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Due(BTreeMap<RolloutId, [Option<(Tick, Wake)>; 2]>);
+
+impl Due {
+    /// What is due by `ledger`.
+    #[must_use]
+    pub fn of(ledger: &Ledger, policy: &PolicySet) -> Self {
+        let due =
+            |rollout: &Rollout| (rollout.id, due(rollout, policy.of(&rollout.request.service)));
+        Self(ledger.open().map(due).collect())
+    }
+
+    /// Takes in what a step changed.
+    pub fn follow(&mut self, effects: &[Effect], policy: &PolicySet) {
+        for effect in effects {
+            let Effect::Record(record) = effect else { continue };
+            let Record::Rollout(rollout) = record.as_ref() else { continue };
+            if rollout.state.name().is_terminal() {
+                self.0.remove(&rollout.id);
+            } else {
+                self.0.insert(rollout.id, due(rollout, policy.of(&rollout.request.service)));
+            }
+        }
+    }
+
     /// The earliest moment after `turned` at which time alone changes something.
     #[must_use]
-    pub fn deadline(&self, policy: &PolicySet, turned: Tick) -> Option<(Tick, Wake)> {
-        self.open()
-            .flat_map(|rollout| due(rollout, policy.of(&rollout.request.service)))
-            .flatten()
-            .filter(|(at, _)| *at > turned)
-            .min()
+    pub fn after(&self, turned: Tick) -> Option<(Tick, Wake)> {
+        self.0.values().flatten().flatten().copied().filter(|(at, _)| *at > turned).min()
     }
 }
 

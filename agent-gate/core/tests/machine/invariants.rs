@@ -336,7 +336,7 @@ fn bad_news_takes_back(before: &Ledger, after: &Gate, now: Tick, history: &Histo
 
 /// After a step every deadline lies ahead, and a turn at the same time changes nothing.
 fn time_never_spins(after: &Gate, now: Tick, policy: &PolicySet) {
-    if let Some((at, why)) = after.deadline(policy) {
+    if let Some((at, why)) = after.deadline() {
         assert!(at > now, "{why:?} at {at} is not after {now}");
     }
     let mut again = after.clone();

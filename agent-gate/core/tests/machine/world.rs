@@ -256,7 +256,7 @@ impl World {
     pub fn pass(&mut self, ms: u64) {
         let end = self.now.plus_ms(ms);
         let mut effects = Vec::new();
-        while let Some((at, _)) = self.gate.deadline(&self.policy).filter(|(at, _)| *at <= end) {
+        while let Some((at, _)) = self.gate.deadline().filter(|(at, _)| *at <= end) {
             // A driver that was stopped comes late.
             self.now = at.max(self.now);
             self.step(Event::Turn);

@@ -164,7 +164,7 @@ impl Trial {
         while let Some((&(at, order), _)) = self.queue.first_key_value() {
             let due = [
                 self.watch.deadline().map(|(at, _)| at.0),
-                self.gated.gate.deadline(&self.gated.policy).map(|(at, _)| at.0),
+                self.gated.gate.deadline().map(|(at, _)| at.0),
             ];
             let due = due.into_iter().flatten().min().filter(|due| *due < at);
             if let Some(due) = due {
