@@ -17,6 +17,7 @@ mod stack;
 
 mod alerts;
 mod dashboards;
+mod fuzzed_api;
 mod python_sdk;
 mod relay;
 

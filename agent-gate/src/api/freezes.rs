@@ -30,6 +30,7 @@ pub struct FreezeBody {
     /// `fleet`, `environment=E`, `service=S` or `agent=A`.
     #[schema(value_type = String)]
     scope: Scope,
+    #[schema(min_length = 1)]
     reason: String,
 }
 
@@ -37,6 +38,7 @@ pub struct FreezeBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThawBody {
+    #[schema(min_length = 1)]
     reason: String,
     /// Thaw although the cause still holds.
     #[serde(default, rename = "override")]

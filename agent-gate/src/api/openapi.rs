@@ -190,17 +190,17 @@ fn responses(operation: Operation, schemas: &mut Schemas) -> Responses {
         | Call::Approve
         | Call::Reject
         | Call::Settle => ("200", Some(refer::<rollouts::RolloutAnswer>(schemas))),
-        Call::ListRollouts => ("200", Some(refer::<List<RolloutView>>(schemas))),
+        Call::ListRollouts => ("200", Some(list::<RolloutView>(schemas))),
         Call::ReadRollout => ("200", Some(refer::<RolloutView>(schemas))),
-        Call::ListFreezes => ("200", Some(refer::<List<FreezeView>>(schemas))),
+        Call::ListFreezes => ("200", Some(list::<FreezeView>(schemas))),
         Call::Freeze => ("201", Some(refer::<FreezeView>(schemas))),
         Call::Thaw => ("200", Some(refer::<FreezeView>(schemas))),
-        Call::ListServices => ("200", Some(refer::<List<services::ServiceView>>(schemas))),
-        Call::ListDecisions => ("200", Some(refer::<List<records::DecisionView>>(schemas))),
+        Call::ListServices => ("200", Some(list::<services::ServiceView>(schemas))),
+        Call::ListDecisions => ("200", Some(list::<records::DecisionView>(schemas))),
         Call::ReadDecision => ("200", Some(refer::<records::DecisionView>(schemas))),
-        Call::ListAudit => ("200", Some(refer::<List<records::AuditView>>(schemas))),
+        Call::ListAudit => ("200", Some(list::<records::AuditView>(schemas))),
         Call::Attest => ("202", Some(refer::<attestations::Taken>(schemas))),
-        Call::ListTokens => ("200", Some(refer::<List<token_calls::TokenView>>(schemas))),
+        Call::ListTokens => ("200", Some(list::<token_calls::TokenView>(schemas))),
         Call::CreateToken => ("201", Some(refer::<token_calls::TokenCreated>(schemas))),
         Call::RevokeToken => ("200", Some(refer::<token_calls::TokenView>(schemas))),
     };
@@ -208,6 +208,10 @@ fn responses(operation: Operation, schemas: &mut Schemas) -> Responses {
     let mut success = Response::new(words(operation.call).1);
     if let Some(schema) = schema {
         success.content.insert(JSON.to_owned(), Content::new(Some(schema)).into());
+    }
+    if operation.call == Call::Freeze {
+        // The same freeze is in force already.
+        responses.responses.insert("200".to_owned(), success.clone().into());
     }
     responses.responses.insert(status.to_owned(), success.into());
     let error = refer::<refusal::ErrorBody>(schemas);
@@ -276,6 +280,20 @@ pub const fn words(call: Call) -> (&'static str, &'static str) {
         Call::CreateToken => ("createToken", "Create a token; its secret is shown once"),
         Call::RevokeToken => ("revokeToken", "Revoke a token"),
     }
+}
+
+/// A reference to the schema of a page of `T`.
+fn list<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema>
+where
+    List<T>: ToSchema,
+{
+    // The derived name leaves `T` out, and all pages would be the first one's.
+    let name = format!("{}List", T::name());
+    if !schemas.iter().any(|(known, _)| *known == name) {
+        schemas.push((name.clone(), List::<T>::schema()));
+        refer::<T>(schemas);
+    }
+    Ref::from_schema_name(name).into()
 }
 
 /// A reference to the schema of `T`, which is added with all it refers to.

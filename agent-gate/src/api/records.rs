@@ -64,6 +64,8 @@ pub struct DecisionsQuery {
     rollout: Option<String>,
     service: Option<String>,
     before: Option<String>,
+    /// 1 to 1000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
@@ -72,7 +74,11 @@ pub struct DecisionsQuery {
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
     subject: Option<String>,
+    /// Only entries after this one.
+    #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after: Option<u64>,
+    /// 1 to 1000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
@@ -107,6 +113,9 @@ pub async fn audit(
 ) -> Result<Json<List<AuditView>>, Refusal> {
     let limit = super::limit(query.limit)?;
     let after = query.after.unwrap_or(0);
+    if i64::try_from(after).is_err() {
+        return Err(Refusal::bad_request(format!("after {after} is more than an entry can have")));
+    }
     let page = AuditPage { after, subject: query.subject, limit };
     let mut items = Vec::new();
     for row in api.reader.audit(&page).await? {

@@ -38,20 +38,20 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 #[serde(deny_unknown_fields)]
 pub struct RequestBody {
     /// The agent's own name for the change: the idempotency key.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     change_id: ChangeId,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     service: Service,
     /// The revision to go back to; without it, the one that is seen running.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     from: Option<Revision>,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     to: Revision,
     /// The content address of what is rolled out.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     digest: Digest,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     agent: AgentName,
     summary: String,
     #[serde(default)]
@@ -115,6 +115,7 @@ pub struct ConcludeBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AbortBody {
+    #[schema(min_length = 1)]
     reason: String,
 }
 
@@ -122,8 +123,9 @@ pub struct AbortBody {
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
     /// The digest as it was shown; another one is refused.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     digest: Digest,
+    #[schema(min_length = 1)]
     reason: String,
     /// For how long the approval stands; by policy if absent.
     #[serde(default)]
@@ -133,8 +135,9 @@ pub struct ApproveBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RejectBody {
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1)]
     digest: Digest,
+    #[schema(min_length = 1)]
     reason: String,
     /// Taken for symmetry with an approval; a rejection does not expire.
     #[serde(default)]
@@ -154,6 +157,7 @@ pub enum SettleTo {
 #[serde(deny_unknown_fields)]
 pub struct SettleBody {
     to: SettleTo,
+    #[schema(min_length = 1)]
     reason: String,
 }
 
@@ -197,6 +201,7 @@ pub struct ListQuery {
     /// Only rollouts older than this id.
     before: Option<String>,
     /// 1 to 1000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 
