@@ -286,6 +286,19 @@ fn every_link_in_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn every_test_that_the_threats_name_exists() {
+    let text = fs::read_to_string(root().join("docs/threats.md")).expect("the document exists");
+    let sources = sources();
+    let named = text.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() >= 3);
+    let missing = |name: &&str| {
+        let function = format!("fn {name}(");
+        !sources.iter().any(|(_, text)| text.contains(&function))
+    };
+    let faults: Vec<_> = named.filter(missing).map(str::to_owned).collect();
+    refuse("a defence is shown by a test that is there", &faults);
+}
+
+#[test]
 fn no_dependency_stands_in_two_major_versions_without_a_reason() {
     // Each of these is pulled in by a dependency we cannot change; a new one needs a look first.
     let known: BTreeMap<&str, &str> = BTreeMap::from([
