@@ -3,6 +3,7 @@
 //! Invariant: only words are defined here. What a command does stands in `roles`, `up`, `verbs`
 //! and `drill`.
 
+mod apply;
 mod duration;
 mod freezes;
 mod rollouts;
@@ -16,10 +17,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::drill::{DrillArgs, RevertArgs, ServiceArgs};
 use crate::place::DATA_DIR_ENV;
 
+pub use apply::{ApplyArgs, FenceArgs, WardArgs, WatchArgs};
 pub use duration::duration;
 pub use freezes::{FreezeArgs, FreezesArgs, ThawArgs};
 pub use rollouts::{
-    ApproveArgs, RejectArgs, RequestArgs, RolloutCommand, SettleArgs, SettleTo, StepArgs, Wanted,
+    ApproveArgs, RejectArgs, RequestArgs, RolloutCommand, SettleArgs, SettleTo, StepArgs,
+    TakeBackArgs, Wanted,
 };
 
 /// A gate for autonomous agents: no proof of sight, no rollout.
@@ -94,6 +97,15 @@ pub enum Command {
     Reject(RejectArgs),
     /// Settle a rollout that is inconclusive or stuck (operator)
     Settle(SettleArgs),
+    /// Take a rollout back that was begun, whatever is frozen (operator)
+    Revert(TakeBackArgs),
+    /// Run a deploy command under a permit: the fence at a target
+    Apply(ApplyArgs),
+    /// Keep the gate's freezes at a target, and confirm them
+    Fence(WatchArgs),
+    /// What stands between `apply` and its command
+    #[command(hide = true)]
+    ApplyWard(WardArgs),
     /// Stop the line for a scope
     Freeze(FreezeArgs),
     /// Lift a freeze (operator)

@@ -123,6 +123,23 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// Posts exactly these bytes, which `header` may sign.
+    ///
+    /// # Errors
+    /// [`ClientError`] for everything but a 2xx with JSON.
+    pub async fn post_bytes(
+        &self,
+        path: &str,
+        bytes: Vec<u8>,
+        header: Option<(&'static str, String)>,
+    ) -> Result<Value, ClientError> {
+        let mut request = self.http.post(format!("{}{path}", self.base)).body(bytes);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        self.send(request, path).await
+    }
+
     /// # Errors
     /// [`ClientError`] for everything but a 2xx with JSON.
     pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
@@ -141,17 +158,25 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.send(request, path).await
+    }
+
+    async fn send(
+        &self,
+        mut request: reqwest::RequestBuilder,
+        path: &str,
+    ) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
         let unreachable = |error: reqwest::Error| {
             let error = error.without_url();
             ClientError::Unreachable { url: url.clone(), why: plain(&error) }
         };
-        let mut request = self.http.request(method, &url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
         }
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();

@@ -6,6 +6,7 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use watchdog_core::names::Boot;
 
 /// Random bytes from the operating system.
@@ -36,6 +37,33 @@ pub fn wall_ms() -> u64 {
 pub fn wall_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The three clocks at one moment, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// Since 1970, as somebody set it.
+    pub wall_ms: u64,
+    /// Since the machine started, through suspends.
+    pub boot_ms: u64,
+    /// Since the machine started, suspends left out.
+    pub mono_ms: u64,
+}
+
+/// Reads all clocks.
+#[must_use]
+pub fn clocks() -> Clocks {
+    let read = |clock| {
+        let time = clock_gettime(clock);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(u64::MIN);
+        let ms = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(u64::MIN);
+        seconds.saturating_mul(1000).saturating_add(ms)
+    };
+    Clocks {
+        wall_ms: read(ClockId::Realtime),
+        boot_ms: read(ClockId::Boottime),
+        mono_ms: read(ClockId::Monotonic),
+    }
 }
 
 /// A point in the future against which waiting is measured.

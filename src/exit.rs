@@ -1,5 +1,4 @@
-//! How the command line ends: the four exit codes that scripts and agents branch on, and one of
-//! roles.
+//! How the command line ends: the exit codes that scripts and agents branch on, and one of roles.
 //!
 //! Invariant: 0 is said only when something was allowed or done. Whatever goes wrong on the way,
 //! a usage mistake, a gate that cannot be reached, an answer that cannot be read, is 2.
@@ -15,6 +14,10 @@ pub enum Ending {
     Denied,
     /// No decision was possible: usage, unreachable, unsafe.
     Undecided,
+    /// A command that ran under a permit failed.
+    Failed,
+    /// A command that ran under a permit was stopped before its end.
+    Stopped,
     /// Held; ask again (`EX_TEMPFAIL`).
     Held,
     /// A role cannot read what it kept on disk (`EX_IOERR`); its configuration is not to blame.
@@ -28,6 +31,8 @@ impl Ending {
             Self::Done => 0,
             Self::Denied => 1,
             Self::Undecided => 2,
+            Self::Failed => 3,
+            Self::Stopped => 4,
             Self::Held => 75,
             Self::Unreadable => 74,
         }

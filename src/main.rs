@@ -2,6 +2,7 @@
 //!
 //! Invariant: this file only chooses who runs. The exit code is whatever that one says.
 
+mod apply;
 mod cli;
 mod client;
 mod config;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
         Command::Watchdog(args) => roles::watchdog(&globals, &args),
         Command::Gate(args) => roles::gate(&globals, &args),
         Command::Config(command) => verbs::configuration(&globals, &command).into(),
+        Command::Apply(args) => apply::run(&globals, args).into(),
+        Command::Fence(args) => apply::watch(&globals, args).into(),
+        Command::ApplyWard(args) => apply::ward::run(&args),
         Command::Drill(args) => drill::run(args, &globals),
         Command::DrillService(args) => drill::service(args),
         Command::DrillRevert(args) => drill::revert(args),
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         | Command::Approve(_)
         | Command::Reject(_)
         | Command::Settle(_)
+        | Command::Revert(_)
         | Command::Freeze(_)
         | Command::Thaw(_)
         | Command::Freezes(_)

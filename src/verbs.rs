@@ -120,6 +120,7 @@ async fn dispatch(
         Command::Approve(args) => rollouts::approve(session, args).await,
         Command::Reject(args) => rollouts::reject(session, args).await,
         Command::Settle(args) => rollouts::settle(session, args).await,
+        Command::Revert(args) => rollouts::revert(session, args).await,
         Command::Freeze(args) => freezes::freeze(session, args).await,
         Command::Thaw(args) => freezes::thaw(session, args).await,
         Command::Freezes(args) => freezes::list(session, args).await,
@@ -143,6 +144,9 @@ async fn dispatch(
         | Command::Watchdog(_)
         | Command::Gate(_)
         | Command::Config(_)
+        | Command::Apply(_)
+        | Command::Fence(_)
+        | Command::ApplyWard(_)
         | Command::Drill(_)
         | Command::DrillService(_)
         | Command::DrillRevert(_) => Err(VerbError::Usage("not a verb".to_owned())),

@@ -37,6 +37,7 @@ use roles::{Call, OPERATIONS, Operation, Verb};
 
 mod attestations;
 pub mod body;
+mod fences;
 pub mod forward;
 mod freezes;
 mod guard;
@@ -179,6 +180,8 @@ fn serve(operation: Operation) -> MethodRouter<Api> {
         Call::ListFreezes => on(verb, freezes::list),
         Call::Freeze => on(verb, freezes::freeze),
         Call::Thaw => on(verb, freezes::thaw),
+        Call::ListFences => on(verb, fences::list),
+        Call::PollFence => on(verb, fences::poll),
         Call::ListServices => on(verb, services::list),
         Call::ListDecisions => on(verb, records::decisions),
         Call::ReadDecision => on(verb, records::decision),

@@ -6,12 +6,16 @@
 //!
 //! Invariant: a value that passed deserialization can be used; there is no later "invalid".
 
+mod target;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use watchdog_core::names::{Environment, Service};
 
 use crate::store::postgres::Database;
+
+pub use target::{Fence, Target};
 
 /// How long a revert action may run where the configuration does not say, in milliseconds.
 pub const REVERT_TIMEOUT_MS: u64 = 20_000;
@@ -133,6 +137,9 @@ pub struct ServiceConfig {
     /// The way back. Without one every request for the service is held (`no_revert`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<RevertAction>,
+    /// Where it is changed, and what fences it there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<Target>,
     /// Keys of `[policy]` that differ for this service.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub policy: serde_json::Map<String, serde_json::Value>,

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use watchdog_core::tick::Tick;
 
 use crate::attest::Seen;
+use crate::fences::Fences;
 use crate::metrics::{DecisionLabels, Metrics};
 use crate::store::{Store, StoreError, TokenRow};
 use crate::tokens::TokenBook;
@@ -120,6 +121,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// For how long what was decided may leave.
     pub hold: Arc<Hold>,
+    /// The fences at the targets.
+    pub fences: Arc<Fences>,
 }
 
 /// See the module's head.
@@ -293,6 +296,7 @@ impl Driver {
                 batch.rows.audit(*audit);
                 batch.after.push(After::Token { row, reply });
             }
+            Command::Held => self.fence(now, batch),
             Command::Look(look) => batch.after.push(After::Look(look)),
         }
     }
@@ -340,6 +344,20 @@ impl Driver {
         }
         self.note(&records, batch);
         batch.rows.step(records, now);
+    }
+
+    /// Notes how far the targets hold the freezes in force.
+    fn fence(&mut self, now: Tick, batch: &mut Batch) {
+        let (fences, policy) = (&self.shared.fences, &self.shared.policy);
+        let durable = self.gate.ledger.in_force().filter(|f| f.stage != Stage::Requested);
+        let changed: Vec<_> = durable
+            .filter_map(|freeze| Some((freeze, fences.over(freeze, policy)?)))
+            .filter(|(freeze, fenced)| freeze.fenced != Some(*fenced))
+            .map(|(freeze, fenced)| (freeze.id, fenced))
+            .collect();
+        for (freeze, fenced) in changed {
+            self.step(Event::Fenced { freeze, fenced }, now, batch, None);
+        }
     }
 
     fn note(&self, records: &[Record], batch: &mut Batch) {
@@ -391,6 +409,7 @@ impl Driver {
             if let Some(Some(epoch)) = batch.latch.take() {
                 self.shared.latch.clear(epoch);
             }
+            self.shared.fences.tell(&self.gate.ledger);
             self.gauges.show(&self.gate, &self.shared, now);
             for after in std::mem::take(&mut batch.after) {
                 self.carry_out(after, now);
@@ -400,6 +419,7 @@ impl Driver {
             }
             batch.steps = 0;
             self.step(Event::Committed { freezes: frozen }, now, &mut batch, None);
+            self.fence(now, &mut batch);
         }
     }
 

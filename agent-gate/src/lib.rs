@@ -17,6 +17,7 @@ pub mod api;
 mod attest;
 pub mod config;
 mod driver;
+mod fences;
 mod lead;
 mod metrics;
 pub mod permit;

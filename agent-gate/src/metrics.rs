@@ -73,6 +73,8 @@ struct WatchdogLabels {
 pub struct Metrics {
     pub decisions: Family<DecisionLabels, Counter>,
     pub freezes: Family<FreezeLabels, Gauge>,
+    /// Targets in the scope of freezes in force, by whether they hold them.
+    pub fences: Family<StateLabels, Gauge>,
     pub rollouts: Family<StateLabels, Gauge>,
     pub calls: Family<CallLabels, Counter>,
     pub persons: Family<ReasonLabels, Counter>,
@@ -96,6 +98,7 @@ impl Default for Metrics {
         let metrics = Self {
             decisions: Family::default(),
             freezes: Family::default(),
+            fences: Family::default(),
             rollouts: Family::default(),
             calls: Family::default(),
             persons: Family::default(),
@@ -168,6 +171,11 @@ impl Metrics {
         let r = &mut *registry;
         r.register("decisions", "Decisions by their first reason", self.decisions.clone());
         r.register("freezes_in_force", "Freezes in force", self.freezes.clone());
+        r.register(
+            "freeze_targets",
+            "Targets in the scope of freezes in force: fenced, waiting, or unfenceable",
+            self.fences.clone(),
+        );
         r.register("rollouts", "Rollouts by state", self.rollouts.clone());
         r.register("calls", "API calls answered", self.calls.clone());
         r.register("person_calls", "Times a person was called, by reason", self.persons.clone());

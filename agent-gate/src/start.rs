@@ -30,9 +30,10 @@ use crate::attest::Keys;
 use crate::config::{Config, RevertAction, ServiceConfig, StoreKind};
 use crate::driver::hold::Hold;
 use crate::driver::{self, Shared};
+use crate::fences::{self, Fences};
 use crate::lead::{Desk, Office, Source};
 use crate::metrics::{Metrics, MetricsPage};
-use crate::permit::Issuer;
+use crate::permit::{self, Issuer};
 use crate::store::postgres::{Database, Turns};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Reader, StoreError, TokenRow};
@@ -96,6 +97,7 @@ pub struct Bound {
     pub(crate) config: Config,
     pub(crate) policy: PolicySet,
     pub(crate) reverts: BTreeMap<Service, RevertAction>,
+    pub(crate) services: Vec<ServiceConfig>,
     pub(crate) listener: TcpListener,
     address: SocketAddr,
     metrics: Arc<Metrics>,
@@ -117,7 +119,7 @@ pub async fn bind(
     let policy = policy_set(policy, &services)?;
     let listener = front_door::bind(config.listen).await.map_err(StartError::Listen)?;
     let address = listener.local_addr().map_err(StartError::Listen)?;
-    Ok(Bound { config, policy, reverts, listener, address, metrics: Arc::default() })
+    Ok(Bound { config, policy, reverts, services, listener, address, metrics: Arc::default() })
 }
 
 impl Bound {
@@ -147,7 +149,10 @@ impl Bound {
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
         let base_url = self.base_url();
         let (source, reader) = self.open(&wiring).await.map_err(RunError::Start)?;
+        let issuer = Issuer::new(&wiring.permit_key);
+        let origin = permit::origin(&issuer.public_key());
         let shared = Shared {
+            fences: Arc::new(Fences::new(origin, &self.services)),
             policy: Arc::new(self.policy),
             latch: Arc::new(Latch::new()),
             tokens: TokenBook::default(),
@@ -170,11 +175,12 @@ impl Bound {
             return ended(drive.await);
         }
         tracing::info!(boot = %wiring.boot, "the gate is up");
+        let tellers = fences::tell::start(&shared, &desk, &issuer, &stop);
         let router = api::router(Api {
             shared,
             desk,
             reader: Arc::clone(&reader),
-            issuer: Issuer::new(&wiring.permit_key),
+            issuer,
             keys: Arc::new(Keys::new(&wiring.watchdog_keys)),
             reverts: actions,
             peers: api::forward::peers(),
@@ -197,6 +203,7 @@ impl Bound {
                 driven
             }
         };
+        drop(tellers);
         reader.close().await;
         ended(driven)
     }
@@ -254,13 +261,18 @@ pub(crate) fn missing(book: &TokenBook, tokens: &[BootstrapToken], now: Tick) ->
 
 /// `[policy]` with each service's own keys laid over it.
 fn policy_set(fleet: Policy, services: &[ServiceConfig]) -> Result<PolicySet, StartError> {
-    let mut names = BTreeSet::new();
+    let (mut names, mut targets) = (BTreeSet::new(), BTreeSet::new());
     let mut bound = Vec::with_capacity(services.len());
     for service in services {
         let refuse =
             |problem: String| StartError::Service { service: service.name.to_string(), problem };
         if !names.insert(&service.name) {
             return Err(refuse("is configured twice; keep one [[service]] table".to_owned()));
+        }
+        for target in &service.target {
+            if !targets.insert(&target.name) {
+                return Err(refuse(format!("target {} is named twice", target.name)));
+            }
         }
         let policy = overlay(&fleet, service).map_err(refuse)?;
         if let Some((key, problem)) = policy.mistakes().into_iter().next() {

@@ -148,6 +148,18 @@ pub struct SettleArgs {
     pub reason: String,
 }
 
+#[derive(Debug, Args)]
+pub struct TakeBackArgs {
+    /// The rollout
+    pub id: String,
+    /// Why
+    #[arg(long)]
+    pub reason: String,
+    /// Wait until the signal is back on the old revision, at most this long
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SettleTo {
     Confirmed,

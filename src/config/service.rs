@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use agent_gate::config::Target;
 use agent_gate::{Policy, RevertAction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,6 +36,8 @@ pub struct ServiceTable {
     pub liveness: Option<LivenessContract>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<RevertAction>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<Target>,
     /// Keys of `[policy]` that differ for this service.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub policy: Map<String, Value>,
@@ -70,6 +73,7 @@ impl ServiceTable {
             name: self.name.get_ref().clone(),
             environment: self.environment.clone(),
             revert: self.revert.clone(),
+            target: self.target.clone(),
             policy: self.policy.clone(),
         }
     }

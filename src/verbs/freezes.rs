@@ -38,9 +38,43 @@ pub async fn list(session: &Session, args: FreezesArgs) -> Result<Ending, VerbEr
     Ok(Ending::Done)
 }
 
+/// How many targets hold it, and how many never can.
+fn fenced(fenced: &Value) -> (String, Tone) {
+    let (Some(done), Some(total)) = (fenced["done"].as_u64(), fenced["total"].as_u64()) else {
+        return ("–".to_owned(), Tone::Plain);
+    };
+    match fenced["unfenceable"].as_u64() {
+        Some(0) | None => (format!("{done} of {total}"), Tone::Plain),
+        Some(never) => render::mark(&format!("{done} of {total}, {never} cannot be"), Tone::Odd),
+    }
+}
+
+/// For how long an old permit can still be used somewhere.
+fn stale(fenced: &Value) -> (String, Tone) {
+    match (fenced["stale_apply"].as_str(), &fenced["permits_end_at"]) {
+        (Some("impossible"), _) => render::mark("impossible", Tone::Good),
+        (Some("until_permits_end"), Value::Null) => ("no permit is out".to_owned(), Tone::Plain),
+        (Some("until_permits_end"), end) => {
+            (format!("until {}", render::or_dash(end).0), Tone::Plain)
+        }
+        (Some(_), _) => render::mark("at any time", Tone::Bad),
+        (None, _) => ("–".to_owned(), Tone::Plain),
+    }
+}
+
 /// Freezes as a table.
 pub(super) fn table<'a>(freezes: impl Iterator<Item = &'a Value>) -> Table {
-    let mut table = Table::new(&["FREEZE", "SCOPE", "STAGE", "CAUSE", "BY", "AT", "REASON"]);
+    let mut table = Table::new(&[
+        "FREEZE",
+        "SCOPE",
+        "STAGE",
+        "FENCED",
+        "STALE APPLY",
+        "CAUSE",
+        "BY",
+        "AT",
+        "REASON",
+    ]);
     for freeze in freezes {
         let cell = |name: &str| render::or_dash(&freeze[name]);
         let (stage, _) = cell("stage");
@@ -54,6 +88,8 @@ pub(super) fn table<'a>(freezes: impl Iterator<Item = &'a Value>) -> Table {
             cell("id"),
             cell("scope"),
             stage,
+            fenced(&freeze["fenced"]),
+            stale(&freeze["fenced"]),
             cell("cause"),
             cell("by"),
             at,

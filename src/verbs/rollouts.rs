@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::{Session, VerbError};
 use crate::cli::{
     ApproveArgs, IdArgs, RejectArgs, RequestArgs, RolloutCommand, SettleArgs, SettleTo, StepArgs,
-    Wanted,
+    TakeBackArgs, Wanted,
 };
 use crate::client::{Client, segment};
 use crate::driver::Deadline;
@@ -241,6 +241,28 @@ pub async fn settle(session: &Session, args: SettleArgs) -> Result<Ending, VerbE
     let answer = session.as_operator()?.post(&path(&args.id, "settle"), &body).await?;
     session.show(&answer, answer_text);
     Ok(Ending::Done)
+}
+
+/// A person takes a rollout back. With `--wait` only the signal on the old revision is success.
+pub async fn revert(session: &Session, args: TakeBackArgs) -> Result<Ending, VerbError> {
+    let gate = session.as_operator()?;
+    let body = json!({ "to": "reverting", "reason": args.reason });
+    let mut answer = gate.post(&path(&args.id, "settle"), &body).await?;
+    let deadline = Deadline::after(args.wait.unwrap_or_default());
+    let state = |answer: &Value| {
+        let rollout = answer.get("rollout").unwrap_or(answer);
+        rollout["state"].as_str().map(str::to_owned)
+    };
+    while state(&answer).as_deref() == Some("reverting") && !deadline.has_passed() {
+        sleep(REST.0.min(deadline.left())).await;
+        answer = gate.get(&path(&args.id, "")).await?;
+    }
+    session.show(&answer, answer_text);
+    Ok(match (state(&answer).as_deref(), args.wait) {
+        (Some("reverted"), _) | (Some("reverting"), None) => Ending::Done,
+        (Some("reverting"), Some(_)) => Ending::Held,
+        (Some(_) | None, _) => Ending::Denied,
+    })
 }
 
 fn reasons_text(answer: &Value) -> String {

@@ -183,6 +183,10 @@ named! {
     Digest
 }
 named! {
+    /// A place where a service is changed: a host, a cluster, whatever has one fence.
+    TargetName
+}
+named! {
     /// The agent as it names itself in a request.
     AgentName
 }

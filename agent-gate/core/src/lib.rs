@@ -11,6 +11,7 @@
 //! Invariant: unknown holds. No absence, error or restart ever leads to a permit.
 
 pub mod comparison;
+pub mod freeze_set;
 pub mod gate;
 pub mod ids;
 pub mod latch;

@@ -41,6 +41,16 @@ pub enum OnInconclusive {
     Revert,
 }
 
+/// What the fence at a target does with a command that is under way when its permit is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFreeze {
+    /// It is ended, and the rollout taken back.
+    Stop,
+    /// It may come to its end; the rollout is taken back then.
+    Finish,
+}
+
 macro_rules! policy {
     ($($(#[$doc:meta])* $key:ident: $kind:ty = $default:expr,)*) => {
         /// `[policy]` of the configuration. Every key has a default.
@@ -88,6 +98,8 @@ policy! {
     freeze_scope: FreezeScope = FreezeScope::Fleet,
     /// What becomes of a rollout that could not be judged.
     on_inconclusive: OnInconclusive = OnInconclusive::Person,
+    /// What becomes of a deploy command under `holdpoint apply` when its permit is gone.
+    on_freeze: OnFreeze = OnFreeze::Stop,
     /// Within what time after `applied` the new revision must be seen.
     appear_ms: u64 = 30_000,
     /// The longest gap in sight, or in the permit while applying, that a rollout survives.
@@ -261,6 +273,16 @@ impl PolicySet {
             FreezeScope::Fleet => Scope::Fleet,
             FreezeScope::Environment => Scope::Environment(self.environment(service)),
             FreezeScope::Service => Scope::Service(service.clone()),
+        }
+    }
+
+    /// Whether `scope` can cover a rollout of `service`, whoever its agent is.
+    #[must_use]
+    pub fn touches(&self, scope: &Scope, service: &Service) -> bool {
+        match scope {
+            Scope::Fleet | Scope::Agent(_) => true,
+            Scope::Environment(frozen) => *frozen == self.environment(service),
+            Scope::Service(frozen) => frozen == service,
         }
     }
 

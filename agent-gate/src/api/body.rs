@@ -64,7 +64,11 @@ pub async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> 
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+/// `bytes` as `T`.
+///
+/// # Errors
+/// 400 if they are none.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     if bytes.trim_ascii().is_empty() {
         return Err(Refusal::bad_request("the body is empty; this call takes a JSON object"));
     }

@@ -120,6 +120,8 @@ const fn needs_decider(call: Call) -> bool {
         | Call::Settle
         | Call::Freeze
         | Call::Thaw
+        | Call::ListFences
+        | Call::PollFence
         | Call::ListServices
         | Call::Attest
         | Call::CreateToken

@@ -20,7 +20,9 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::roles::{Access, Call, OPERATIONS, Operation, Verb};
 use super::view::{FreezeView, List, RolloutView};
-use super::{attestations, freezes, health, records, refusal, rollouts, services, token_calls};
+use super::{
+    attestations, fences, freezes, health, records, refusal, rollouts, services, token_calls,
+};
 use crate::tokens::Role;
 
 const SCHEME: &str = "bearer";
@@ -121,6 +123,8 @@ fn parameters(operation: Operation) -> Vec<Parameter> {
         | Call::Settle
         | Call::Freeze
         | Call::Thaw
+        | Call::ListFences
+        | Call::PollFence
         | Call::ListServices
         | Call::ReadDecision
         | Call::Attest
@@ -154,6 +158,7 @@ fn body(call: Call, schemas: &mut Schemas) -> Option<RequestBody> {
         Call::Settle => refer::<rollouts::SettleBody>(schemas),
         Call::Freeze => refer::<freezes::FreezeBody>(schemas),
         Call::Thaw => refer::<freezes::ThawBody>(schemas),
+        Call::PollFence => refer::<fences::FenceBody>(schemas),
         Call::CreateToken => refer::<token_calls::TokenBody>(schemas),
         Call::Attest => refer::<attestations::Statement>(schemas),
         Call::Healthz
@@ -163,6 +168,7 @@ fn body(call: Call, schemas: &mut Schemas) -> Option<RequestBody> {
         | Call::ListRollouts
         | Call::ReadRollout
         | Call::ListFreezes
+        | Call::ListFences
         | Call::ListServices
         | Call::ListDecisions
         | Call::ReadDecision
@@ -195,6 +201,8 @@ fn responses(operation: Operation, schemas: &mut Schemas) -> Responses {
         Call::ListFreezes => ("200", Some(list::<FreezeView>(schemas))),
         Call::Freeze => ("201", Some(refer::<FreezeView>(schemas))),
         Call::Thaw => ("200", Some(refer::<FreezeView>(schemas))),
+        Call::ListFences => ("200", Some(list::<fences::TargetView>(schemas))),
+        Call::PollFence => ("200", Some(refer::<fences::FenceAnswer>(schemas))),
         Call::ListServices => ("200", Some(list::<services::ServiceView>(schemas))),
         Call::ListDecisions => ("200", Some(list::<records::DecisionView>(schemas))),
         Call::ReadDecision => ("200", Some(refer::<records::DecisionView>(schemas))),
@@ -269,6 +277,8 @@ pub const fn words(call: Call) -> (&'static str, &'static str) {
         Call::ListFreezes => ("listFreezes", "Freezes in force; ?all=true for all"),
         Call::Freeze => ("freeze", "Stop the line; in force before the answer"),
         Call::Thaw => ("thaw", "Lift a freeze"),
+        Call::ListFences => ("listFences", "Targets, and up to which epoch each is fenced"),
+        Call::PollFence => ("pollFence", "All freezes for a fence, and what it holds"),
         Call::ListServices => {
             ("listServices", "Services, configured or heard, as the gate sees them")
         }

@@ -393,7 +393,7 @@ fn answer(api: &Api, reply: &RolloutReply) -> RolloutAnswer {
             (Code::Unknown, "this gate's turn may be over; the permit was not issued")
         }
         Ok(_admission) => {
-            said.permit = Some(permit(api, terms, *decided_at));
+            said.permit = Some(permit(api, rollout, terms, *decided_at));
             return said;
         }
         Err(_) => (Code::Frozen, "a freeze overtook this permit; it was not issued"),
@@ -404,18 +404,24 @@ fn answer(api: &Api, reply: &RolloutReply) -> RolloutAnswer {
     said
 }
 
-fn permit(api: &Api, terms: &PermitTerms, decided_at: Tick) -> PermitView {
+fn permit(api: &Api, rollout: &Rollout, terms: &PermitTerms, decided_at: Tick) -> PermitView {
     // What the commit took is off the lease: the holder must not outlive the gate's own view.
     let took_ms = (api.tick)().since_ms(decided_at);
     let expires_in_ms = terms.expires_in_ms.saturating_sub(took_ms);
+    let now_ms = (api.wall_ms)();
     let payload = Payload {
+        permit: terms.id.to_string(),
         rollout: terms.rollout.to_string(),
         service: terms.service.to_string(),
+        environment: api.shared.policy.environment(&terms.service).to_string(),
+        agent: rollout.request.agent.to_string(),
         to: terms.to.to_string(),
         digest: terms.digest.to_string(),
         scope: terms.scope.to_string(),
         epoch: terms.epoch.0,
-        expires_at_ms: (api.wall_ms)().saturating_add(expires_in_ms),
+        issued_at_ms: now_ms,
+        expires_at_ms: now_ms.saturating_add(expires_in_ms),
+        on_freeze: api.shared.policy.of(&terms.service).on_freeze,
     };
     PermitView {
         id: terms.id.to_string(),

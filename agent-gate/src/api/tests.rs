@@ -100,6 +100,7 @@ async fn api_on(store: Paused) -> (Api, Paused) {
         tokens: TokenBook::default(),
         metrics: Arc::new(Metrics::default()),
         hold: Arc::new(driver::hold::Hold::default()),
+        fences: Arc::new(crate::fences::Fences::new("test".to_owned(), &[])),
     };
     shared.tokens.put([TokenRow {
         name: "agent".to_owned(),

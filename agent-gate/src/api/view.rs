@@ -127,7 +127,13 @@ pub struct FencedView {
     /// Targets that refuse older epochs. `null` while no target is known.
     pub done: Option<u32>,
     pub total: Option<u32>,
+    /// Targets at which nothing checks a permit.
     pub unfenceable: Option<u32>,
+    /// Whether an old permit can still be used: `impossible`, `until_permits_end` or `unbounded`.
+    pub stale_apply: &'static str,
+    /// When the last permit ends that was out in the scope; `null` if none was.
+    pub permits_end_at: Option<String>,
+    pub permits_end_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -247,6 +253,9 @@ impl FreezeView {
                 done: fenced.map(|fenced| fenced.done),
                 total: fenced.map(|fenced| fenced.total),
                 unfenceable: fenced.map(|fenced| fenced.unfenceable),
+                stale_apply: stale_apply(freeze),
+                permits_end_at: freeze.permits_end.map(at),
+                permits_end_at_ms: freeze.permits_end.map(|tick| tick.0),
             },
             thawed: freeze.thawed.as_ref().map(|thawed| ThawedView {
                 by: thawed.by.clone(),
@@ -256,6 +265,18 @@ impl FreezeView {
                 overridden: thawed.overridden,
             }),
         }
+    }
+}
+
+/// Whether an order under an old permit can still be carried out somewhere.
+fn stale_apply(freeze: &Freeze) -> &'static str {
+    match (freeze.stage, freeze.fenced) {
+        (Stage::Fenced, _) => "impossible",
+        // Only a target that is known to check permits stops at their end.
+        (Stage::Requested | Stage::Durable, Some(fenced)) if fenced.unfenceable == 0 => {
+            "until_permits_end"
+        }
+        (Stage::Requested | Stage::Durable, _) => "unbounded",
     }
 }
 

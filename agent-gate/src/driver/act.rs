@@ -81,6 +81,16 @@ impl Ended {
     }
 }
 
+/// The client for webhooks: it follows no redirect.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .build()
+        .expect("a client without TLS has nothing to fail on")
+}
+
 fn result(outcome: Outcome) -> EffectResult {
     if outcome.is_done { EffectResult::Done } else { EffectResult::Failed(outcome.detail) }
 }
@@ -100,12 +110,7 @@ pub struct Actor {
 impl Actor {
     #[must_use]
     pub fn new(actions: Actions, ended: mpsc::UnboundedSender<Ended>) -> Self {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .expect("a client without TLS has nothing to fail on");
-        Self { actions, client, running: BTreeSet::new(), tasks: JoinSet::new(), ended }
+        Self { actions, client: client(), running: BTreeSet::new(), tasks: JoinSet::new(), ended }
     }
 
     /// Carries out a revert.

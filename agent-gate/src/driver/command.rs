@@ -26,6 +26,8 @@ pub enum Command {
     Step { event: Box<Event>, reply: oneshot::Sender<Reply> },
     /// Keep a token as `row` says.
     Token { row: TokenRow, audit: Box<AuditEntry>, reply: oneshot::Sender<()> },
+    /// A target confirmed a newer epoch: see what is fenced now.
+    Held,
     /// Answer from memory, between two steps.
     Look(Look),
 }
@@ -35,6 +37,7 @@ impl std::fmt::Debug for Command {
         match self {
             Self::Step { event, .. } => f.debug_tuple("Step").field(event).finish(),
             Self::Token { row, .. } => f.debug_tuple("Token").field(&row.name).finish(),
+            Self::Held => f.write_str("Held"),
             Self::Look(_) => f.write_str("Look"),
         }
     }

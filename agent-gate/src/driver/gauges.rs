@@ -30,6 +30,15 @@ impl Gauges {
             let (scope, cause) = (scope_word(&freeze.scope), cause_word(&freeze.cause));
             metrics.freezes.get_or_create(&FreezeLabels { scope, cause }).inc();
         }
+        let (mut done, mut waiting, mut never) = (0, 0, 0);
+        for fenced in gate.ledger.in_force().filter_map(|freeze| freeze.fenced) {
+            done += i64::from(fenced.done);
+            never += i64::from(fenced.unfenceable);
+            waiting += i64::from(fenced.total) - i64::from(fenced.done + fenced.unfenceable);
+        }
+        for (state, count) in [("fenced", done), ("waiting", waiting), ("unfenceable", never)] {
+            metrics.fences.get_or_create(&StateLabels { state }).set(count);
+        }
         if self.counted.is_some_and(|at| now.since_ms(at) < COUNT_EVERY_MS) {
             return;
         }

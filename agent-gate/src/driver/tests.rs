@@ -32,6 +32,7 @@ impl Bench {
             tokens: TokenBook::default(),
             metrics: Arc::new(Metrics::default()),
             hold: Arc::new(Hold::default()),
+            fences: Arc::new(crate::fences::Fences::new("test".to_owned(), &[])),
         };
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let driver = Driver::start(

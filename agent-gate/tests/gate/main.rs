@@ -5,6 +5,7 @@
 
 mod attestations;
 mod borders;
+mod fences;
 mod freezes;
 mod journal;
 mod keep;

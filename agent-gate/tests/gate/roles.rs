@@ -27,6 +27,8 @@ const TABLE: &[(&str, &str, &[Role])] = &[
     ("get",    "/v1/audit",                 ANY),
     ("get",    "/v1/decisions",             ANY),
     ("get",    "/v1/decisions/{id}",        ANY),
+    ("get",    "/v1/fences",                ANY),
+    ("post",   "/v1/fences/{name}",         AO),
     ("get",    "/v1/freezes",               ANY),
     ("post",   "/v1/freezes",               AO),
     ("post",   "/v1/freezes/{id}/thaw",     O),

@@ -5,6 +5,8 @@
 
 #[path = "../gate/attestations.rs"]
 mod attestations;
+#[path = "../gate/fences.rs"]
+mod fences;
 #[path = "../gate/freezes.rs"]
 mod freezes;
 #[path = "../gate/lifecycle.rs"]

@@ -29,6 +29,10 @@ pub struct Freeze {
     pub epoch: Epoch,
     pub stage: Stage,
     pub fenced: Option<Fenced>,
+    /// When the last permit ends that was out in its scope: for so long a target that checks
+    /// permits, and was not told, may still take one.
+    #[serde(default)]
+    pub permits_end: Option<Tick>,
     pub thawed: Option<Thawed>,
 }
 
@@ -157,6 +161,7 @@ impl Ledger {
             epoch,
             stage: Stage::Requested,
             fenced: None,
+            permits_end: self.permits_end(step, scope),
             thawed: None,
         };
         self.insert_freeze(step, freeze);
@@ -167,6 +172,14 @@ impl Ledger {
             }
         }
         (id, true)
+    }
+
+    /// When the last permit in `scope` ends that is out.
+    fn permits_end(&self, step: &Step<'_>, scope: &Scope) -> Option<Tick> {
+        let covered = self.open().filter(|rollout| {
+            step.policy.covers(scope, &rollout.request.service, &rollout.request.agent)
+        });
+        covered.filter_map(|rollout| rollout.permit()).map(|permit| permit.expires).max()
     }
 
     /// Ends the permit of a rollout for good. What was begun stays begun.

@@ -407,9 +407,14 @@ impl Ledger {
                 let state = State::Confirmed { proof: Proof::Person, suspected: false };
                 self.enter(step, id, state, &why);
             }
-            // A person may take back what was confirmed: it is what suspicion proposes.
+            // A person may take back whatever was begun, also what was confirmed: it is what
+            // suspicion proposes.
             (
-                StateName::Inconclusive | StateName::Stuck | StateName::Confirmed,
+                StateName::Applying
+                | StateName::Baking
+                | StateName::Inconclusive
+                | StateName::Stuck
+                | StateName::Confirmed,
                 Settlement::Reverting,
             ) => self.take_back(step, id, Way::Person { why }),
             (
