@@ -7,8 +7,8 @@
 //! ```
 //!
 //! An agent that looked at a live permit, was stopped, and goes on an hour later defeats every
-//! gate; only the target can refuse it. So the deploy command runs here, behind an epoch that never goes
-//! back, and with rights that its agent does not have otherwise.
+//! gate; only the target can refuse it. So the deploy command runs here, behind an epoch that never
+//! goes back, and with rights that its agent does not have otherwise.
 //!
 //! Invariant: no command runs but under a permit that is signed, for this service and digest, of no
 //! older epoch than any taken here, and alive; each step of a rollout ends well here only once.
