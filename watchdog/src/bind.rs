@@ -18,6 +18,7 @@ use crate::driver::{Clock, SystemClock};
 use crate::kick::Kicks;
 use crate::listen::{Ears, notify};
 use crate::metrics::{Metrics, MetricsPage};
+use crate::outside::Outside;
 use crate::run::{Judged, Open, RunError, Running};
 use crate::wiring::Wiring;
 
@@ -35,6 +36,8 @@ pub enum StartError {
     FarTap { address: SocketAddr, cause: io::Error },
     #[error("start watchdog: notify_socket {}: {cause}", path.display())]
     Notify { path: PathBuf, cause: io::Error },
+    #[error("start watchdog: {0}")]
+    Outside(String),
     #[error("start watchdog: watchdog_device {}: {cause}", path.display())]
     Device { path: PathBuf, cause: io::Error },
 }
@@ -50,6 +53,7 @@ pub struct Bound {
     address: SocketAddr,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    outside: Outside,
 }
 
 /// Binds HTTP and UDP on one port number.
@@ -69,8 +73,9 @@ pub async fn bind(config: Config, services: Vec<ServiceConfig>) -> Result<Bound,
         path: device.unwrap_or(Path::new("")).to_owned(),
         cause,
     })?;
+    let outside = config.outside().map_err(StartError::Outside)?;
     let (clock, metrics) = (Arc::new(SystemClock), Metrics::default());
-    Ok(Bound { config, services, ears, kicks, far_tap, address, clock, metrics })
+    Ok(Bound { config, services, ears, kicks, far_tap, address, clock, metrics, outside })
 }
 
 impl Bound {
@@ -106,13 +111,14 @@ impl Bound {
     /// # Errors
     /// [`RunError`] if a thread could not start or ended early.
     pub async fn run(self, wiring: Wiring, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { config, services, ears, mut kicks, far_tap, address, clock, metrics } = self;
+        let Self { config, services, ears, mut kicks, far_tap, address, clock, metrics, outside } =
+            self;
         if let Some(path) = &wiring.service_manager {
             kicks.tell_manager(path);
         }
         tracing::info!(name = %wiring.name, %address, "watchdog runs");
         let judged = Judged { config, services, clock, metrics };
-        let open = Open { ears, kicks, far_tap };
+        let open = Open { ears, kicks, far_tap, outside };
         Running::start(judged, open, wiring)?.until(shutdown).await
     }
 }

@@ -13,6 +13,7 @@ use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
 use watchdog_core::watch::{ExpectedService, ReadbackBounds, WatchConfig};
 
+use crate::outside::Outside;
 use crate::supervise::Limits;
 
 /// The `[watchdog]` table.
@@ -46,6 +47,9 @@ pub struct Config {
     /// default. `http://` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_man_url: Option<String>,
+    /// Certificate authorities for `https` URLs of this section, in PEM form; without it those of
+    /// the system.
+    pub ca_file: Option<PathBuf>,
     /// How often it is pinged, in milliseconds.
     pub dead_man_interval_ms: u64,
     /// The machine's watchdog device, kicked by the verdict loop; none by default. A loop that
@@ -109,6 +113,7 @@ impl Default for Config {
             unsigned_loopback: true,
             capture_dir: None,
             dead_man_url: None,
+            ca_file: None,
             dead_man_interval_ms: 60_000,
             watchdog_device: None,
             foreign: None,
@@ -120,6 +125,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The client towards the `https` and `http` URLs of this section.
+    pub(crate) fn outside(&self) -> Result<Outside, String> {
+        let urls = [&self.dead_man_url, &self.readback.promql, &self.readback.otlp];
+        let urls: Vec<&str> = urls.into_iter().flatten().map(String::as_str).collect();
+        Outside::new(&urls, self.ca_file.as_deref())
+    }
+
     /// Every mistake across keys, as key and sentence; empty if there is none.
     #[must_use]
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
@@ -145,9 +157,8 @@ impl Config {
             let text = "is empty; name at least one of traces, metrics, logs";
             found.push(("probe_signals", text.to_owned()));
         }
-        if self.dead_man_url.as_ref().is_some_and(|url| !url.starts_with("http://")) {
-            let text = "must begin with http://; for https put a relay on this machine before it";
-            found.push(("dead_man_url", text.to_owned()));
+        if self.dead_man_url.as_ref().is_some_and(|url| !is_web(url)) {
+            found.push(("dead_man_url", NO_WEB.to_owned()));
         }
         found.extend(self.foreign.as_ref().and_then(Foreign::mistake));
         // A lease that ends before it can be renewed twice lapses on one lost attestation.
@@ -220,14 +231,18 @@ impl Default for ReadbackConfig {
     }
 }
 
+const NO_WEB: &str = "must begin with http:// or https://";
+
+fn is_web(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
+}
+
 impl ReadbackConfig {
     fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         for (key, url) in [("readback.promql", &self.promql), ("readback.otlp", &self.otlp)] {
-            if url.as_ref().is_some_and(|url| !url.starts_with("http://")) {
-                let text =
-                    "must begin with http://; for https put a relay on this machine before it";
-                found.push((key, text.to_owned()));
+            if url.as_ref().is_some_and(|url| !is_web(url)) {
+                found.push((key, NO_WEB.to_owned()));
             }
         }
         if self.otlp.is_some() && self.promql.is_none() {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
+use http::Request;
 use http::header::CONTENT_TYPE;
+use http_body_util::Full;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -24,6 +26,7 @@ use watchdog_core::names::Boot;
 
 use crate::driver::Clock;
 use crate::metrics::{Metrics, PingOutcome};
+use crate::outside::Outside;
 use crate::publish::{Reader, Snapshot};
 use crate::streak::{Streak, Turn};
 
@@ -44,6 +47,7 @@ struct Summary<'s> {
 /// Pings while the path is proven.
 pub struct DeadMan {
     pub url: String,
+    pub outside: Outside,
     pub interval_ms: u64,
     /// A snapshot older than this means that the verdict loop does not turn.
     pub late_ms: u64,
@@ -58,7 +62,6 @@ pub struct DeadMan {
 impl DeadMan {
     /// Pings until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let client = crate::client::new(TIMEOUT);
         let mut pace = tokio::time::interval(Duration::from_millis(self.interval_ms));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut streak = Streak::default();
@@ -75,7 +78,7 @@ impl DeadMan {
                         continue;
                     }
                     first = false;
-                    let pinged = self.ping(&client, &snapshot).await;
+                    let pinged = self.ping(&snapshot).await;
                     self.note(pinged, &mut streak);
                 }
             }
@@ -87,7 +90,7 @@ impl DeadMan {
         snapshot.seq > 0 && age_ms <= self.late_ms && *self.proven.borrow()
     }
 
-    async fn ping(&self, client: &reqwest::Client, snapshot: &Snapshot) -> Result<(), String> {
+    async fn ping(&self, snapshot: &Snapshot) -> Result<(), String> {
         let mut verdicts = BTreeMap::new();
         for item in &snapshot.items {
             *verdicts.entry(snapshot.kind(item).as_str()).or_default() += 1;
@@ -101,14 +104,12 @@ impl DeadMan {
         };
         let body = serde_json::to_vec(&summary).map_err(|e| e.to_string())?;
         let signature = format!("ed25519={}", hex::encode(self.key.sign(&body).to_bytes()));
-        let request = client
-            .post(&self.url)
+        let request = Request::post(&self.url)
             .header(CONTENT_TYPE, "application/json")
             .header(SIGNATURE_HEADER, signature)
-            .body(body);
-        let answer = request.send().await.map_err(|e| crate::client::chain(&e))?;
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("it said {status}")) }
+            .body(Full::from(body));
+        let request = request.map_err(|error| format!("{}: {error}", self.url))?;
+        self.outside.ask(request, TIMEOUT).await.map(drop)
     }
 
     fn note(&self, pinged: Result<(), String>, streak: &mut Streak) {

@@ -25,6 +25,7 @@ mod kick;
 mod listen;
 mod memory;
 mod metrics;
+mod outside;
 mod probes;
 mod publish;
 mod run;

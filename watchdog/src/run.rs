@@ -37,6 +37,7 @@ use crate::listen::reception::{Parts, Reception};
 use crate::listen::{self, Ears};
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::outside::Outside;
 use crate::probes::readback::Readback;
 use crate::probes::{FindFrontDoor, Ledger, Prober};
 use crate::publish::{self, Publisher, Reader};
@@ -88,6 +89,8 @@ pub struct Open {
     pub kicks: Kicks,
     /// Where the exporter of a foreign collector brings what it carries.
     pub far_tap: Option<TcpListener>,
+    /// The client towards what is not on this machine.
+    pub outside: Outside,
 }
 
 /// Ends the threads and tasks, told or dropped.
@@ -110,6 +113,7 @@ struct Common {
     inbox: Arc<Inbox>,
     metrics: Metrics,
     reader: Reader,
+    outside: Outside,
     stop: CancellationToken,
 }
 
@@ -134,7 +138,7 @@ impl Running {
     /// Starts threads and tasks.
     pub fn start(judged: Judged, open: Open, wiring: Wiring) -> Result<Self, RunError> {
         let Judged { config, services, clock, metrics } = judged;
-        let Open { ears, kicks, far_tap } = open;
+        let Open { ears, kicks, far_tap, outside } = open;
         let stale_ms = config.attest_interval_ms + config.judge.observer_gap_ms;
         let (name, boot) = (wiring.name.clone(), wiring.boot.clone());
         let (publisher, reader) = publish::channel(name, boot, Arc::clone(&clock), stale_ms);
@@ -145,6 +149,7 @@ impl Running {
             inbox: Arc::default(),
             metrics,
             reader,
+            outside,
             stop: CancellationToken::new(),
         };
         common.metrics.watch(common.reader.clone());
@@ -349,6 +354,7 @@ impl Common {
         let Some(promql) = self.config.readback.promql.clone() else { return };
         let readback = Readback {
             config: self.config.readback.clone(),
+            outside: self.outside.clone(),
             promql,
             ledger: Arc::clone(ledger),
             inbox: Arc::clone(&self.inbox),
@@ -371,6 +377,7 @@ impl Common {
         let Some(url) = self.config.dead_man_url.clone() else { return };
         let dead_man = DeadMan {
             url,
+            outside: self.outside.clone(),
             interval_ms: self.config.dead_man_interval_ms,
             late_ms: LATE_MS + self.config.attest_interval_ms,
             reader: self.reader.clone(),

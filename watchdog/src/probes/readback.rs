@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use http::header::CONTENT_TYPE;
+use http_body_util::Full;
 use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -19,16 +21,16 @@ use super::answer::Question;
 use super::{Ledger, encode};
 use crate::config::ReadbackConfig;
 use crate::inbox::Inbox;
+use crate::outside::Outside;
 use crate::streak::{Streak, Turn};
 
-/// The largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Integers from here on are not exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Asks the backend at a steady pace.
 pub struct Readback {
     pub config: ReadbackConfig,
+    pub outside: Outside,
     /// The base of the query API, as in `http://127.0.0.1:9090`.
     pub promql: String,
     pub ledger: Arc<Ledger>,
@@ -55,7 +57,6 @@ struct Sample {
 impl Readback {
     /// Asks until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let client = crate::client::new(Duration::from_millis(self.config.interval_ms));
         let mut pace = tokio::time::interval(Duration::from_millis(self.config.interval_ms));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut sends, mut asks) = (Streak::default(), Streak::default());
@@ -67,10 +68,10 @@ impl Readback {
             }
             if let Some(otlp) = &self.config.otlp {
                 seq += 1;
-                let sent = self.send(&client, otlp, seq).await;
+                let sent = self.send(otlp, seq).await;
                 note(&mut sends, sent.err(), "probes can be sent straight to the backend");
             }
-            let asked = self.ask(&client).await;
+            let asked = self.ask().await;
             for way in Way::ALL {
                 if way == Way::Direct && self.config.otlp.is_none() {
                     continue;
@@ -85,21 +86,22 @@ impl Readback {
         }
     }
 
-    async fn send(&self, client: &reqwest::Client, otlp: &str, seq: u64) -> Result<(), String> {
+    const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.config.interval_ms)
+    }
+
+    async fn send(&self, otlp: &str, seq: u64) -> Result<(), String> {
         let Ledger { key, run, clock, .. } = &*self.ledger;
         let asked = Question { run, way: Way::Direct, signal: Signal::Metrics, seq };
         let body = encode::request(key, asked, clock.wall_ns());
         self.ledger.noted(Way::Direct, seq);
-        let request = client
-            .post(format!("{}/v1/metrics", otlp.trim_end_matches('/')))
-            .header(CONTENT_TYPE, "application/x-protobuf")
-            .body(body);
-        let answer = request.send().await.map_err(|e| crate::client::chain(&e))?;
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("the backend said {status}")) }
+        let url = format!("{}/v1/metrics", otlp.trim_end_matches('/'));
+        let request = Request::post(&url).header(CONTENT_TYPE, "application/x-protobuf");
+        let request = request.body(Full::from(body)).map_err(|e| format!("{url}: {e}"))?;
+        self.outside.ask(request, self.timeout()).await.map(drop)
     }
 
-    async fn ask(&self, client: &reqwest::Client) -> Result<Vec<Sample>, String> {
+    async fn ask(&self) -> Result<Vec<Sample>, String> {
         let query = format!("{PROBE_METRIC}{{{POINT_RUN}=\"{}\"}}", self.ledger.run);
         // The last two are for VictoriaMetrics, which else answers what was half a minute ago.
         let url = format!(
@@ -107,18 +109,9 @@ impl Readback {
             self.promql.trim_end_matches('/'),
             percent(&query)
         );
-        let chain = |e: reqwest::Error| crate::client::chain(&e);
-        let mut answer = client.get(url).send().await.map_err(chain)?;
-        if !answer.status().is_success() {
-            return Err(format!("the backend said {}", answer.status()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(chain)? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let request =
+            Request::get(&url).body(Full::default()).map_err(|e| format!("{url}: {e}"))?;
+        let body = self.outside.ask(request, self.timeout()).await?;
         let answered: Answered = serde_json::from_slice(&body)
             .map_err(|e| format!("the answer is not an instant vector: {e}"))?;
         Ok(answered.data.result)

@@ -13,6 +13,7 @@ mod foreign;
 mod lateness;
 mod notify;
 mod otelcol;
+mod outside;
 mod readback;
 mod stage;
 mod stops;

@@ -11,7 +11,7 @@ use watchdog_core::names::Boot;
 use crate::fakes::{FakeCollector, FakeGate};
 use crate::stage::{PATIENCE, Stage, config, wiring};
 
-fn beside(collector: &FakeCollector) -> Wiring {
+pub fn beside(collector: &FakeCollector) -> Wiring {
     let place = CollectorPlace {
         pid: std::process::id(),
         start_ticks: 1,
@@ -56,7 +56,7 @@ async fn the_dead_man_is_pinged_only_while_probes_come_back_right() {
 }
 
 /// A counter by its name and labels; one that has no sample yet has counted nothing.
-async fn count(stage: &Stage, name: &str) -> u64 {
+pub async fn count(stage: &Stage, name: &str) -> u64 {
     let page = stage.client.get(format!("http://{}/metrics", stage.address)).send().await;
     let text = page.expect("it answers").text().await.expect("text");
     let line = text.lines().find(|line| line.contains(name));
