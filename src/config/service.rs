@@ -9,6 +9,7 @@ use agent_gate::{Policy, RevertAction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::Spanned;
+use watchdog::KernelPorts;
 use watchdog_core::liveness::{LivenessContract, Plan, Unkept, plan};
 use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
@@ -32,6 +33,8 @@ pub struct ServiceTable {
     pub instances_min: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_grace_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<KernelPorts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<LivenessContract>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl ServiceTable {
             beat_interval_ms: self.beat_interval_ms,
             instances_min: self.instances_min,
             restart_grace_ms: self.restart_grace_ms,
+            witness: self.witness.clone(),
             liveness: self.liveness,
         }
     }
@@ -92,6 +96,7 @@ impl ServiceTable {
             ("beat_interval_ms", self.beat_interval_ms == Some(0)),
             ("instances_min", self.instances_min == Some(0)),
             ("expect", self.expect.as_ref().is_some_and(BTreeSet::is_empty)),
+            ("witness", self.witness.as_ref().is_some_and(|ports| ports.kernel_ports.is_empty())),
         ] {
             if value {
                 found.push((key.to_owned(), format!("{key} says nothing; leave it out instead")));

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::foreign::{Container, Restart};
+use crate::kernel::KernelPorts;
 use serde::{Deserialize, Serialize};
 use watchdog_core::liveness::LivenessContract;
 use watchdog_core::names::{Environment, Service};
@@ -283,6 +284,10 @@ pub struct ServiceConfig {
     /// For how long a planned stop may last, in milliseconds; `None` means 5 000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_grace_ms: Option<u64>,
+    /// Ports that the kernel is asked about, for a service whose beats tell no work; `None`: it
+    /// is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<KernelPorts>,
     /// What is promised of its detector; `None` means two periods and the slack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<LivenessContract>,

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use watchdog_core::admission::Refusal;
+use watchdog_core::names::Service;
 
 use crate::publish::Reader;
 
@@ -145,6 +146,11 @@ struct StartLabel {
     cause: StartCause,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GapLabel {
     cause: Gap,
 }
@@ -169,6 +175,8 @@ pub struct Metrics {
     turns: Counter,
     gaps: Family<GapLabel, Counter>,
     shed: Counter,
+    kernel_bytes: Family<ServiceLabel, Counter>,
+    kernel_tells: Family<ServiceLabel, Gauge>,
     registry: Arc<Mutex<Registry>>,
     /// The verdicts, which nobody counts into: a slow reader of them holds up nobody.
     verdicts: Arc<OnceLock<Registry>>,
@@ -212,6 +220,8 @@ impl Default for Metrics {
             turns: Counter::default(),
             gaps: Family::default(),
             shed: Counter::default(),
+            kernel_bytes: Family::default(),
+            kernel_tells: Family::default(),
             registry: Arc::new(Mutex::new(Registry::with_prefix(PREFIX))),
             verdicts: Arc::default(),
         };
@@ -257,6 +267,7 @@ impl Metrics {
             self.given_up.clone(),
         );
         self.register_healing(&mut registry);
+        self.register_kernel(&mut registry);
         registry.register("turns", "Turns of the verdict loop", self.turns.clone());
         registry.register(
             "observer_gaps",
@@ -267,6 +278,20 @@ impl Metrics {
             "evidence_shed",
             "Beats that a newer one of the same instance replaced, or that found no room",
             self.shed.clone(),
+        );
+    }
+
+    fn register_kernel(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "kernel_received",
+            "Bytes that came in on the ports of a service, by the kernel",
+            Unit::Bytes,
+            self.kernel_bytes.clone(),
+        );
+        registry.register(
+            "kernel_tells",
+            "1 while the kernel can say whether bytes come in on the ports of a service",
+            self.kernel_tells.clone(),
         );
     }
 
@@ -342,6 +367,15 @@ impl Metrics {
 
     pub fn echo(&self, round_trip: Duration) {
         self.echo.observe(round_trip.as_secs_f64());
+    }
+
+    /// The kernel told of so many bytes for `service`; `None`: it cannot say.
+    pub fn kernel(&self, service: &Service, bytes: Option<u64>) {
+        let label = ServiceLabel { service: service.as_str().to_owned() };
+        self.kernel_tells.get_or_create(&label).set(i64::from(bytes.is_some()));
+        if let Some(bytes) = bytes {
+            self.kernel_bytes.get_or_create(&label).inc_by(bytes);
+        }
     }
 
     pub fn poll(&self, outcome: PollOutcome) {

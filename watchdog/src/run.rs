@@ -31,6 +31,7 @@ use crate::echo::Echo;
 use crate::far_tap::FarTap;
 use crate::foreign::{Adapter, Pulse, Restart, Steward};
 use crate::inbox::Inbox;
+use crate::kernel::KernelWitness;
 use crate::kick::Kicks;
 use crate::listen::http::Shared;
 use crate::listen::reception::{Parts, Reception};
@@ -169,6 +170,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         common.spawn_senders(&mut tasks, attest, held, far_tap);
         common.spawn_dead_man(&mut tasks, probes.clone());
+        common.spawn_kernel(&mut tasks, &services);
         if let Ok(at) = at {
             common.spawn_echo(&mut tasks, at);
         }
@@ -360,6 +362,20 @@ impl Common {
             inbox: Arc::clone(&self.inbox),
         };
         tasks.spawn(readback.run(self.stop.clone()));
+    }
+
+    /// Starts what asks the kernel, if a service names ports.
+    fn spawn_kernel(&self, tasks: &mut JoinSet<()>, services: &[ServiceConfig]) {
+        let named = services.iter().filter_map(|s| Some((s.name.clone(), s.witness.clone()?)));
+        let witness = KernelWitness {
+            services: named.collect(),
+            clock: Arc::clone(&self.clock),
+            inbox: Arc::clone(&self.inbox),
+            metrics: self.metrics.clone(),
+        };
+        if !witness.services.is_empty() {
+            tasks.spawn(witness.run(self.stop.clone()));
+        }
     }
 
     /// Starts what asks this watchdog's own port.

@@ -199,6 +199,11 @@ pub struct Opinion {
     pub why: Why,
 }
 
+impl Opinion {
+    /// Before anything was heard.
+    pub const AT_START: Self = unknown(Some(Stage::Observer), Why::JustStarted);
+}
+
 const fn unknown(stage: Option<Stage>, why: Why) -> Opinion {
     Opinion { kind: VerdictKind::Unknown, stage, why }
 }

@@ -23,12 +23,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::judge::{Opinion, Probes, Why, judge};
+use crate::judge::{Opinion, Probes, judge};
 use crate::names::{Boot, Environment, Service};
 use crate::probe::{PROBE_SERVICE, Way};
 use crate::tally::{Signal, TallyPage};
 use crate::tick::Tick;
-use crate::verdict::{ProbeEvidence, Stage, Verdict, VerdictKind};
+use crate::verdict::{ProbeEvidence, Verdict, VerdictKind};
 
 mod balance;
 mod collector;
@@ -39,6 +39,7 @@ mod event;
 mod evidence;
 mod habit;
 mod instance;
+mod kernel;
 mod mass;
 mod memory;
 mod odds;
@@ -204,6 +205,9 @@ impl Watch {
             }
             // It proves nothing, and so it changes nothing: an unanswered probe stays unanswered.
             Event::ProbeUnverifiable => {}
+            Event::KernelAsked { service, moved, span_ms } => {
+                touched.services.extend(self.ask_kernel(&service, moved, span_ms, now));
+            }
             Event::ReadBack { way, found } => self.readbacks.tell(way, found, now),
             Event::ObserverLate { gap_ms } => self.note_lateness(gap_ms, now, &mut touched),
             Event::EchoLate { late_ms } => self.strain_by(late_ms, now),
@@ -276,13 +280,9 @@ impl Watch {
 
     fn add(&mut self, expected: ExpectedService, now: Tick) -> usize {
         let index = self.services.len();
-        let fresh = Opinion {
-            kind: VerdictKind::Unknown,
-            stage: Some(Stage::Observer),
-            why: Why::JustStarted,
-        };
+        let first = Opinion::AT_START;
         self.index.insert(expected.service.clone(), index);
-        self.services.push(ServiceWatch::new(expected, fresh, now, &self.config));
+        self.services.push(ServiceWatch::new(expected, first, now, &self.config));
         self.shown.push(None);
         index
     }

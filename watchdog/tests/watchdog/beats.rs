@@ -108,6 +108,7 @@ async fn in_production_an_unsigned_beat_never_counts() {
         beat_interval_ms: None,
         instances_min: None,
         restart_grace_ms: None,
+        witness: None,
         liveness: None,
     };
     let stage = Stage::start(config(), vec![service.clone()], wiring()).await;

@@ -10,6 +10,7 @@ mod docker;
 mod fakes;
 mod flood;
 mod foreign;
+mod kernel;
 mod lateness;
 mod notify;
 mod otelcol;

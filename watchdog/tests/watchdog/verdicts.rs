@@ -194,6 +194,7 @@ async fn what_the_detector_promises_stands_beside_what_it_achieves() {
         beat_interval_ms: Some(PERIOD_MS),
         instances_min: None,
         restart_grace_ms: None,
+        witness: None,
         liveness: Some(contract),
     };
     let collector = Arc::new(FakeCollector::start("1700000000000-b").await);

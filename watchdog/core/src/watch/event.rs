@@ -30,6 +30,9 @@ pub enum Event {
     ProbeUnverifiable,
     /// The backend was asked for the metric probes that went one way.
     ReadBack { way: Way, found: ReadBack },
+    /// The kernel was asked for a service whether bytes came in on its port within the last
+    /// `span_ms`; `None`: it cannot say.
+    KernelAsked { service: Service, moved: Option<bool>, span_ms: u64 },
     /// The verdict loop ran `gap_ms` later than it had asked for. Tell it before the facts that
     /// waited meanwhile: they are fresh evidence.
     ObserverLate { gap_ms: u64 },

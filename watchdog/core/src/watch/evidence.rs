@@ -15,6 +15,7 @@ use crate::watch::WatchConfig;
 use crate::watch::collector::Backend;
 use crate::watch::dating::Dated;
 use crate::watch::instance::InstanceWatch;
+use crate::watch::kernel::KERNEL_HOLDS_MS;
 use crate::watch::probes::{Asked, Probing, worse, worst};
 use crate::watch::readback::{States, behind_the_tap};
 use crate::watch::service::{ServiceWatch, Sight};
@@ -137,7 +138,7 @@ impl ServiceWatch {
             slack_ms: config.slack_ms,
             strain: world.sight.strain,
             idle_after_ms: config.idle_after_ms,
-            counted: any && counted,
+            counted: any && (counted || self.kernel_tells(world.now)),
             punctual,
         }
     }
@@ -375,6 +376,9 @@ impl ServiceWatch {
             consider(at.plus_ms(world.config.idle_after_ms + 1));
         }
         self.next_blind(&moment).for_each(&mut consider);
+        if let Some(asked) = self.kernel {
+            consider(asked.plus_ms(KERNEL_HOLDS_MS + 1));
+        }
         consider(horizon.plus_ms(bounds.interval_ms));
         consider(horizon.plus_ms(bounds.suspect_max_ms() + 1));
         if let Some(limit_ms) = self.shortest_limit_ms(&moment) {

@@ -16,6 +16,7 @@ use crate::verdict::{BeatState, VerdictKind};
 use crate::watch::balance::Totals;
 use crate::watch::habit::Learnt;
 use crate::watch::instance::{Beat, Heard, InstanceWatch, TRANSIT_MS, Work};
+use crate::watch::kernel::KERNEL_SAMPLE_MS;
 use crate::watch::quality::Quality;
 use crate::watch::revisions::{Revisions, grow, lengthen};
 use crate::watch::rows::{Growth, PageContext, RowGrowth, Rows};
@@ -75,6 +76,8 @@ pub(super) struct ServiceWatch {
     pub refused: Option<Tick>,
     /// When its rules last emptied a request of each signal.
     pub ruled_out: [Option<Tick>; 3],
+    /// When the kernel last said whether bytes came in on its port.
+    pub kernel: Option<Tick>,
     /// When the work counter last grew.
     pub last_work: Option<Tick>,
     /// When the only process was last replaced: its debts went with it.
@@ -126,6 +129,7 @@ impl ServiceWatch {
             is_unnamed: false,
             refused: None,
             ruled_out: [None; 3],
+            kernel: None,
             last_work: None,
             restarted: None,
             first_live: None,
@@ -265,7 +269,7 @@ impl ServiceWatch {
     /// Takes in what the collector counted.
     pub fn count(&mut self, row: &TallyRow, page: PageContext, c: &WatchConfig) {
         let growth = self.rows.take(row, page);
-        let lesson = self.lesson();
+        let lesson = self.lesson(page.now);
         let mut records = None;
         for (index, grown) in growth.signals.iter().enumerate() {
             let Some(grown) = grown else { continue };
@@ -312,12 +316,14 @@ impl ServiceWatch {
         }
     }
 
-    fn lesson(&self) -> Lesson {
+    fn lesson(&self, now: Tick) -> Lesson {
         // Until it was live once, it is in its first dwell.
         if self.opinion.kind != VerdictKind::Live && self.first_live.is_some() {
             Lesson::Skip
-        } else if self.instances.values().any(|instance| instance.requests().is_some()) {
+        } else if self.tells_work() {
             Lesson::Counted { contract_ms: self.contract.bounds.interval_ms }
+        } else if self.kernel_tells(now) {
+            Lesson::Counted { contract_ms: self.contract.bounds.interval_ms.max(KERNEL_SAMPLE_MS) }
         } else {
             Lesson::Uncounted
         }
@@ -340,7 +346,9 @@ impl ServiceWatch {
         if page.is_base {
             stream.recall(grown.at);
         } else if grown.arrivals > 0 {
-            let owed = instance.as_ref().map(|instance| instance.debts[index]);
+            // What the kernel witnessed is owed by the service and by no instance.
+            let tells = instance.as_ref().filter(|instance| instance.requests().is_some());
+            let owed = tells.map(|instance| instance.debts[index]);
             let (at, gap_ms) = (grown.at, grown.gap_ms);
             let contract_ms = self.contract.bounds.interval_ms;
             let arrival = Arrival { at, changed, gap_ms, owed, steady, contract_ms };

@@ -183,8 +183,7 @@ impl ServiceWatch {
     }
 
     fn witness_evidence(&self, world: &World<'_>) -> Option<WitnessEvidence> {
-        let counted = self.instances.values().any(|instance| instance.requests().is_some());
-        if !counted {
+        if !self.tells_work() {
             return None;
         }
         let idle_ms = world.config.idle_after_ms;

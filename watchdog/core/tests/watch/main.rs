@@ -3,6 +3,7 @@
 mod flow;
 mod healthy;
 mod idle;
+mod kernel;
 mod memory;
 mod path;
 mod rig;

@@ -52,6 +52,7 @@ impl Slowness {
             | Event::ProbeReturned { .. }
             | Event::ProbeUnverifiable
             | Event::EchoLate { .. }
+            | Event::KernelAsked { .. }
             | Event::ReadBack { .. } => self.senders.facts.push(event),
         }
     }
