@@ -43,6 +43,7 @@ mod freezes;
 mod guard;
 mod health;
 pub mod openapi;
+pub mod pace;
 mod records;
 pub mod refusal;
 pub mod roles;
@@ -67,6 +68,8 @@ pub struct Api {
     pub reverts: Arc<BTreeMap<Service, RevertAction>>,
     /// For calls that another gate decides.
     pub peers: reqwest::Client,
+    /// How often a token may call.
+    pub pace: Arc<pace::Pace>,
     /// What `approval_url` begins with.
     pub base_url: Arc<str>,
     /// The wall clock, for expiry times that others check.

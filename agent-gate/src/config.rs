@@ -9,6 +9,7 @@
 mod target;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use watchdog_core::names::{Environment, Service};
@@ -44,6 +45,8 @@ pub struct Config {
     pub approval_url: Option<String>,
     /// Connections the API serves at once.
     pub connections_max: usize,
+    /// Calls a second that one token may make, and as many at once. Freezes are always taken.
+    pub calls_per_s: NonZeroU32,
 }
 
 impl Default for Config {
@@ -55,6 +58,7 @@ impl Default for Config {
             own_url: None,
             approval_url: None,
             connections_max: 1024,
+            calls_per_s: const { NonZeroU32::new(500).expect("it is not zero") },
         }
     }
 }

@@ -184,6 +184,7 @@ impl Bound {
             keys: Arc::new(Keys::new(&wiring.watchdog_keys)),
             reverts: actions,
             peers: api::forward::peers(),
+            pace: Arc::new(api::pace::Pace::new(self.config.calls_per_s)),
             base_url: base_url.into(),
             wall_ms: driver::wall_ms,
             tick: driver::boot_tick,

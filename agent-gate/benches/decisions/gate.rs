@@ -97,7 +97,12 @@ pub fn serve(directory: &Path, watchdogs: usize, services_each: usize) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
+        let config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            // One token stands for all agents here.
+            calls_per_s: std::num::NonZeroU32::MAX,
+            ..Config::default()
+        };
         // All that is asked for must be decided on its merits, not by the budget.
         let policy = Policy { budget_start: 1_000, budget_max: 1_000, ..Policy::default() };
         let services = (0..watchdogs * services_each).map(service).collect();

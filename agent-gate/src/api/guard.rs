@@ -1,7 +1,8 @@
 //! Who passes: the check in front of every call that is not public.
 //!
 //! 401 without a token or with one that is unknown, revoked or expired; 403 with a role that the
-//! table does not list. The answer does not tell which tokens exist.
+//! table does not list; 429 for a token that calls too often. The answer does not tell which
+//! tokens exist.
 //!
 //! Invariant: a call runs only after its row of the table admitted the caller.
 
@@ -33,6 +34,9 @@ pub async fn check(
     };
     if !operation.access.admits(Some(principal.role)) {
         return forbidden(&principal, operation, roles).into_response();
+    }
+    if let Err(refusal) = api.pace.take(&principal.name, operation.call) {
+        return refusal.into_response();
     }
     request.extensions_mut().insert(principal);
     next.run(request).await

@@ -239,6 +239,7 @@ fn errors(operation: Operation) -> &'static [(&'static str, &'static str)] {
             ("401", "No token, or one that is not good"),
             ("403", "The role may not"),
             ("404", "No such id"),
+            ("429", "The token calls too often; see Retry-After"),
             ("503", "The gate cannot answer now; see Retry-After"),
         ],
         (Access::Roles(_), Verb::Post | Verb::Delete) => &[
@@ -248,6 +249,7 @@ fn errors(operation: Operation) -> &'static [(&'static str, &'static str)] {
             ("404", "No such id"),
             ("409", "Old epoch, other body for a known id, or not in this state"),
             ("413", "The body is too long"),
+            ("429", "The token calls too often; see Retry-After"),
             ("503", "No decision was made; see Retry-After"),
         ],
     }

@@ -24,6 +24,8 @@ pub struct Refusal {
     pub code: &'static str,
     pub message: String,
     pub hint: String,
+    /// When to ask again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 /// The body of an error answer.
@@ -49,7 +51,8 @@ impl Refusal {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, code, message: message.into(), hint: hint.into() }
+        let (message, hint) = (message.into(), hint.into());
+        Self { status, code, message, hint, retry_after: None }
     }
 
     /// 400: the request itself is wrong.
@@ -107,8 +110,10 @@ impl IntoResponse for Refusal {
         let text = ErrorText { code: self.code, message: self.message, hint: self.hint };
         let mut response = (self.status, Json(ErrorBody { error: text })).into_response();
         let headers = response.headers_mut();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_DEFAULT.as_secs()));
+        let known = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_DEFAULT);
+        if let Some(after) = self.retry_after.or(known) {
+            let whole_s = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_s));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -126,6 +126,7 @@ async fn api_on(store: Paused) -> (Api, Paused) {
         keys: Arc::new(Keys::new(&BTreeMap::new())),
         reverts,
         peers: forward::peers(),
+        pace: Arc::new(pace::Pace::new(std::num::NonZeroU32::MAX)),
         base_url: "http://gate".into(),
         wall_ms: driver::wall_ms,
         tick: driver::boot_tick,
