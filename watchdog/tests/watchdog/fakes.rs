@@ -16,7 +16,9 @@ use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use prost::Message as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use watchdog_core::names::Boot;
-use watchdog_core::probe::{ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE, POINT_RUN, ProbeEcho};
+use watchdog_core::probe::{
+    ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE, POINT_RUN, POINT_WAY, ProbeEcho,
+};
 use watchdog_core::tally::{Flow, Signal, SignalTally, TallyPage, TallyRow};
 
 /// A collector's front door and admin port in one.
@@ -160,6 +162,12 @@ async fn metrics(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> Statu
 
 /// Run and value of each metric probe in a request.
 pub fn metric_values(request: &ExportMetricsServiceRequest) -> Vec<(String, i64)> {
+    let found = metric_values_by_way(request).into_iter();
+    found.map(|(_, run, value)| (run, value)).collect()
+}
+
+/// Way, run and value of each metric probe in a request.
+pub fn metric_values_by_way(request: &ExportMetricsServiceRequest) -> Vec<(String, String, i64)> {
     let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
     let points = scopes.flat_map(|s| &s.metrics).flat_map(|metric| {
         let Some(Data::Gauge(gauge)) = &metric.data else { panic!("{metric:?}") };
@@ -170,7 +178,8 @@ pub fn metric_values(request: &ExportMetricsServiceRequest) -> Vec<(String, i64)
             let Some(number_data_point::Value::AsInt(value)) = point.value else {
                 panic!("{point:?}")
             };
-            (text(&point.attributes, POINT_RUN), value)
+            let word = |key| text(&point.attributes, key);
+            (word(POINT_WAY), word(POINT_RUN), value)
         })
         .collect()
 }
