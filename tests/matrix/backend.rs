@@ -1,5 +1,5 @@
-//! The backend: a process of its own that takes OTLP and answers the one PromQL query that is put
-//! to it.
+//! The backend: a process of its own that takes OTLP, answers the one PromQL query that is put to
+//! it, and can be scraped.
 //!
 //! It keeps the newest value of each way that metric probes go, and nothing else. It is this
 //! test's executable under another role, and ends with its standard input.
@@ -73,6 +73,8 @@ async fn answer(
     match path.as_str() {
         "/v1/metrics" => take(&body.to_bytes(), &series),
         "/v1/traces" | "/v1/logs" => {}
+        // As Prometheus scrapes it.
+        "/metrics" => *response.body_mut() = Full::from(page(&series)),
         "/api/v1/query" => *response.body_mut() = Full::from(told(&series).to_string()),
         _ => *response.status_mut() = StatusCode::NOT_FOUND,
     }
@@ -97,6 +99,14 @@ fn take(body: &[u8], series: &Series) {
             series.lock().expect("no request panicked").insert(of_way, value);
         }
     }
+}
+
+fn page(series: &Series) -> String {
+    let series = series.lock().expect("no request panicked");
+    let line = |((run, way), value): (&(String, String), &i64)| {
+        format!("{PROBE_METRIC}{{{POINT_RUN}=\"{run}\",{POINT_WAY}=\"{way}\"}} {value}\n")
+    };
+    series.iter().map(line).collect()
 }
 
 fn told(series: &Series) -> Value {

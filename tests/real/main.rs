@@ -15,10 +15,14 @@ mod service;
 #[allow(dead_code, reason = "the end-to-end stories use the rest")]
 mod stack;
 
+#[path = "../matrix/backend.rs"]
+mod backend;
+
 mod alerts;
 mod dashboards;
 mod fuzzed_api;
 mod python_sdk;
+mod readback;
 mod relay;
 
 /// Says that `part` is missing and what for; panics where every part is required.
