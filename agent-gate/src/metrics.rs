@@ -84,6 +84,7 @@ pub struct Metrics {
     pub epoch: Gauge,
     pub leading: Gauge,
     pub reverts_stuck: Gauge,
+    pub drifted: Gauge,
     pub clock_jumps: Counter,
     pub decision: Histogram,
     pub commit: Histogram,
@@ -108,6 +109,7 @@ impl Default for Metrics {
             epoch: Gauge::default(),
             leading: Gauge::default(),
             reverts_stuck: Gauge::default(),
+            drifted: Gauge::default(),
             clock_jumps: Counter::default(),
             decision: Histogram::new(SECONDS_BUCKETS),
             commit: Histogram::new(SECONDS_BUCKETS),
@@ -189,6 +191,11 @@ impl Metrics {
         r.register("leading", "1 while this gate decides", self.leading.clone());
         r.register("epoch", "The fencing epoch", self.epoch.clone());
         r.register("reverts_stuck", "Reverts that did not verify", self.reverts_stuck.clone());
+        r.register(
+            "drifted_services",
+            "Services that run a revision that no permit led to",
+            self.drifted.clone(),
+        );
         r.register("clock_jumps", "Clock jumps that voided all leases", self.clock_jumps.clone());
         r.register_with_unit(
             "decision_duration",

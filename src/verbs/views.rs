@@ -100,7 +100,10 @@ fn services_text(list: &Value) -> String {
             render::age(&service["live_ms"]),
             revert,
             render::or_dash(&service["frozen_by"]),
-            render::or_dash(&service["reason"]),
+            match service["drift"].as_str() {
+                Some(revision) => render::mark(&format!("drift: runs {revision}"), Tone::Bad),
+                None => render::or_dash(&service["reason"]),
+            },
         ]);
     }
     if table.is_empty() { "no service was heard yet".to_owned() } else { table.text() }

@@ -23,6 +23,7 @@ mod answer;
 pub mod bake;
 pub mod clock;
 pub mod decision;
+mod drift;
 pub mod effect;
 pub mod event;
 pub mod freeze;
@@ -34,7 +35,7 @@ pub mod sight;
 mod turn;
 pub mod wake;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watchdog_core::names::Service;
 use watchdog_core::tick::Tick;
@@ -85,12 +86,16 @@ impl Gate {
         self.sight.forget(now, policy.fleet.watchdog_forget_ms);
         match event {
             Event::Attested(attestation) => {
+                let watchdog = attestation.watchdog.clone();
                 let answer = match self.sight.attest(
                     attestation,
                     now,
                     policy.fleet.attestation_ttl_max_ms,
                 ) {
-                    Ok(()) => Answer::Attested,
+                    Ok(()) => {
+                        self.compare(&watchdog, now);
+                        Answer::Attested
+                    }
                     Err(overtaken) => {
                         Answer::Refused(Refusal::OldSequence { last: overtaken.last })
                     }
@@ -131,6 +136,14 @@ impl Gate {
         self.due.after(self.turned).into_iter().chain(lapse).min()
     }
 
+    /// Compares what `watchdog` sees run with what was granted.
+    fn compare(&mut self, watchdog: &str, now: Tick) {
+        let ledger = &self.ledger;
+        self.sight.compare(watchdog, now, |service, revision| {
+            ledger.is_granted(service, revision) != Some(false)
+        });
+    }
+
     fn apply(&mut self, event: Event, now: Tick, policy: &PolicySet, effects: &mut Vec<Effect>) {
         let sight = self.snapshot(&event, now, policy);
         let is_start = matches!(event, Event::GateStarted { .. });
@@ -146,7 +159,10 @@ impl Gate {
     /// What is in sight for the services that `event` and the ledger are about.
     fn snapshot(&self, event: &Event, now: Tick, policy: &PolicySet) -> Snapshot {
         let mut services: BTreeSet<&Service> = self.ledger.concerns(event).into_iter().collect();
+        let mut strange = BTreeMap::new();
         if !event.is_about_one() {
+            strange = self.sight.strange(now);
+            services.extend(self.ledger.head().drifted.keys());
             services.extend(self.ledger.open().map(|rollout| &rollout.request.service));
             // A service that goes blind soon after a confirmed rollout puts that one under
             // suspicion.
@@ -160,6 +176,7 @@ impl Gate {
                 .map(|service| (service.clone(), self.sight.look(service, now, policy)))
                 .collect(),
             mass_silence: self.sight.mass_silence(now),
+            strange,
         }
     }
 }

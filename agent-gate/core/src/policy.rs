@@ -51,6 +51,16 @@ pub enum OnFreeze {
     Finish,
 }
 
+/// What becomes of a service that runs what no permit led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrift {
+    /// Its rollouts are held until a person approves one.
+    Hold,
+    /// The scope of automatic freezes is frozen.
+    Freeze,
+}
+
 macro_rules! policy {
     ($($(#[$doc:meta])* $key:ident: $kind:ty = $default:expr,)*) => {
         /// `[policy]` of the configuration. Every key has a default.
@@ -100,6 +110,10 @@ policy! {
     on_inconclusive: OnInconclusive = OnInconclusive::Person,
     /// What becomes of a deploy command under `holdpoint apply` when its permit is gone.
     on_freeze: OnFreeze = OnFreeze::Stop,
+    /// What becomes of a service that runs a revision that no permit led to.
+    on_drift: OnDrift = OnDrift::Hold,
+    /// For how long such a revision must have run before it counts.
+    drift_grace_ms: u64 = 10_000,
     /// Within what time after `applied` the new revision must be seen.
     appear_ms: u64 = 30_000,
     /// The longest gap in sight, or in the permit while applying, that a rollout survives.

@@ -55,6 +55,8 @@ pub struct ServiceView {
     rollouts: Vec<String>,
     /// Its last confirmed rollout.
     confirmed: Option<String>,
+    /// The revision it runs that no permit led to.
+    drift: Option<String>,
     /// Freezes in force that cover the service, whoever asks.
     frozen_by: Vec<String>,
 }
@@ -121,6 +123,7 @@ fn view(
         attested: evidence.attested,
         rollouts: open.map(|rollout| rollout.id.to_string()).collect(),
         confirmed: gate.ledger.confirmed_of(service).map(|rollout| rollout.id.to_string()),
+        drift: gate.ledger.drifted(service).map(ToString::to_string),
         frozen_by: frozen.map(|freeze| freeze.id.to_string()).collect(),
     }
 }

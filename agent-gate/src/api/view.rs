@@ -308,6 +308,7 @@ pub const fn cause_word(cause: &FreezeCause) -> &'static str {
         FreezeCause::Stuck { .. } => "stuck",
         FreezeCause::Suspicion { .. } => "suspicion",
         FreezeCause::MassSilence => "mass_silence",
+        FreezeCause::Drift { .. } => "drift",
     }
 }
 
@@ -343,6 +344,7 @@ fn subject(cause: &FreezeCause) -> (Option<String>, Option<String>) {
         | FreezeCause::Suspicion { rollout, service, .. } => {
             (Some(rollout.to_string()), Some(service.to_string()))
         }
+        FreezeCause::Drift { service, .. } => (None, Some(service.to_string())),
         FreezeCause::Asked | FreezeCause::MassSilence => (None, None),
     }
 }

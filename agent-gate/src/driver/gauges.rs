@@ -25,6 +25,8 @@ impl Gauges {
         let metrics = &shared.metrics;
         metrics.latch_shut.set(i64::from(shared.latch.is_shut()));
         metrics.epoch.set(gate.ledger.epoch().0.cast_signed());
+        let drifted = gate.ledger.head().drifted.len();
+        metrics.drifted.set(i64::try_from(drifted).unwrap_or(i64::MAX));
         metrics.freezes.clear();
         for freeze in gate.ledger.in_force() {
             let (scope, cause) = (scope_word(&freeze.scope), cause_word(&freeze.cause));

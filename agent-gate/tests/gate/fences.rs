@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::stand::{PERMIT_SEED, SERVICE, Stand, eventually, policy};
+use crate::stand::{PERMIT_SEED, SERVICE, Stand, eventually, id, policy};
+use crate::watchdog::Watchdog;
 
 fn service(targets: Value) -> ServiceConfig {
     let table = json!({"name": SERVICE, "revert": {"exec": ["/bin/true"]}, "target": targets});
@@ -129,4 +130,36 @@ async fn an_epoch_that_was_never_told_is_not_believed() {
     })
     .await;
     assert_eq!((&shown["stage"], &shown["fenced"]["done"]), (&json!("durable"), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_service_that_runs_what_no_permit_led_to_is_shown_counted_and_held() {
+    let policy = agent_gate::Policy { drift_grace_ms: 200, ..policy() };
+    let stand = Stand::with(policy, |_| vec![service(json!([]))]).await;
+    let watchdog = Watchdog::start(&stand);
+    let applied = stand.applied("c-1").await;
+    watchdog.switches("r2");
+    stand.reaches(&id(&applied), "confirmed").await;
+    watchdog.switches("r9");
+    eventually("the drift is shown", || async {
+        let (_, list) = stand.get(Some(Role::Viewer), "/v1/services").await;
+        (list["items"][0]["drift"] == "r9").then_some(())
+    })
+    .await;
+    let mut body = crate::stand::request_body("c-2");
+    body["from"] = json!("r9");
+    body["to"] = json!("r10");
+    let (_, held) = stand.post(Role::Agent, "/v1/rollouts", body).await;
+    let codes: Vec<&str> = held["reasons"]
+        .as_array()
+        .expect("reasons")
+        .iter()
+        .filter_map(|each| each["code"].as_str())
+        .collect();
+    assert!(held["decision"] == "hold" && codes.contains(&"drift"), "{held}");
+    assert!(held["approval_url"].is_string(), "{held}");
+    let page = reqwest::get(format!("{}/metrics", stand.url)).await.expect("a page");
+    let page = page.text().await.expect("text");
+    assert!(page.contains("holdpoint_gate_drifted_services 1"), "{page}");
+    assert!(page.contains("holdpoint_gate_person_calls_total{reason=\"drift\"} 1"), "{page}");
 }

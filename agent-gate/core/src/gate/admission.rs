@@ -28,6 +28,7 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
         Question::Admit | Question::Begin => {
             case.way_back();
             case.approval();
+            case.drift();
             case.predecessor();
             case.blast_radius();
         }
@@ -152,6 +153,20 @@ impl Case<'_> {
         }
     }
 
+    /// A person who approves a change of a service that drifts approves what it starts from.
+    fn drift(&mut self) {
+        let Inputs { drift, approval, now, request, .. } = self.inputs;
+        let approved = approval.as_ref().is_some_and(|given| *now < given.until);
+        if let Some(revision) = drift.as_ref().filter(|_| !approved) {
+            let message = format!(
+                "{} runs {revision}, which no permit led to; a person brings back what was \
+                 granted, or approves",
+                request.service
+            );
+            self.hold(Code::Drift, 10_000, message);
+        }
+    }
+
     fn predecessor(&mut self) {
         let Some(before) = &self.inputs.based_on else { return };
         if before.proven {
@@ -216,7 +231,9 @@ impl Case<'_> {
             kind,
             permit: (kind == DecisionKind::Allow).then(|| grant(self.inputs)),
             retry_after_ms: (kind == DecisionKind::Hold).then_some(self.retry_ms),
-            needs_approval: reasons.iter().any(|why| why.code == Code::ApprovalNeeded),
+            needs_approval: reasons
+                .iter()
+                .any(|why| matches!(why.code, Code::ApprovalNeeded | Code::Drift)),
             reasons,
             ruling: None,
             comparison: None,
@@ -323,6 +340,7 @@ impl Ledger {
             busy: self.in_flight_beside(id).find(busy).map(|other| other.id),
             telemetry_change: self.in_flight_beside(id).find(telemetry).map(|other| other.id),
             needs_approval: configured.is_some_and(|service| service.needs_approval()),
+            drift: self.drifted(&request.service).cloned(),
             approval: rollout.approval.clone(),
             revert: configured.map_or(RevertAction::Missing, |service| service.revert),
             readiness: self.readiness_now(step, &request.service),

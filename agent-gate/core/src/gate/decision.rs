@@ -138,6 +138,8 @@ codes! {
     FromUnknown = "from_unknown",
     /// Other revisions run than the one to go back to.
     FromNotRunning = "from_not_running",
+    /// A revision runs that no permit led to.
+    Drift = "drift",
     /// The request leads from a revision to itself.
     SameRevision = "same_revision",
     ApprovalNeeded = "approval_needed",
@@ -236,6 +238,9 @@ pub struct Inputs {
     /// Another rollout in flight that touches telemetry, if this one does.
     pub telemetry_change: Option<RolloutId>,
     pub needs_approval: bool,
+    /// What the service runs that no permit led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Revision>,
     pub approval: Option<Approval>,
     pub revert: RevertAction,
     pub readiness: Readiness,

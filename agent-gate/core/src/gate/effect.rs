@@ -99,6 +99,7 @@ pub enum CallReason {
     Inconclusive,
     Suspicion,
     MassSilence,
+    Drift,
 }
 
 impl CallReason {
@@ -110,6 +111,7 @@ impl CallReason {
             Self::Inconclusive => "inconclusive",
             Self::Suspicion => "suspicion",
             Self::MassSilence => "mass_silence",
+            Self::Drift => "drift",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! while the cause holds, unless the person overrides it with a reason.
 
 use serde::{Deserialize, Serialize};
-use watchdog_core::names::Service;
+use watchdog_core::names::{Revision, Service};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::VerdictKind;
 
@@ -76,6 +76,8 @@ pub enum FreezeCause {
     Suspicion { rollout: RolloutId, service: Service, verdict: VerdictKind },
     /// Most services fell silent at once: the observer or the backend is suspect.
     MassSilence,
+    /// A revision runs that no permit led to.
+    Drift { service: Service, revision: Revision },
 }
 
 impl FreezeCause {
@@ -89,7 +91,8 @@ impl FreezeCause {
             | Self::Violation { service, .. }
             | Self::Abandoned { service, .. }
             | Self::Stuck { service, .. }
-            | Self::Suspicion { service, .. } => Some(service),
+            | Self::Suspicion { service, .. }
+            | Self::Drift { service, .. } => Some(service),
         }
     }
 }
@@ -125,7 +128,8 @@ impl Ledger {
             FreezeCause::Verdict { service, .. }
             | FreezeCause::Regressed { service, .. }
             | FreezeCause::Violation { service, .. }
-            | FreezeCause::Abandoned { service, .. } => step.policy.freeze_scope(service),
+            | FreezeCause::Abandoned { service, .. }
+            | FreezeCause::Drift { service, .. } => step.policy.freeze_scope(service),
             // These say that the narrow freeze was not enough, or that nobody knows how far it
             // reaches.
             FreezeCause::Stuck { .. }
@@ -233,6 +237,10 @@ impl Ledger {
     fn cause_holds(&self, step: &Step<'_>, cause: &FreezeCause) -> Option<String> {
         let (rollout, service) = match cause {
             FreezeCause::Asked => return None,
+            FreezeCause::Drift { service, revision } => {
+                let runs = self.drifted(service) == Some(revision);
+                return runs.then(|| format!("{service} runs {revision} still"));
+            }
             FreezeCause::MassSilence => {
                 let silent = step.sight.mass_silence;
                 return silent.then(|| "most services are silent".to_owned());

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use watchdog_core::names::Service;
+use watchdog_core::names::{Revision, Service};
 use watchdog_core::tick::Tick;
 
 use crate::gate::decision::{Block, DecisionRecord, Readiness};
@@ -36,6 +36,9 @@ pub struct Head {
     pub mass_alarmed: bool,
     /// When the ledger last changed; `None` before it ever did.
     pub touched: Option<Tick>,
+    /// What services run that no permit led to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drifted: BTreeMap<Service, Revision>,
 }
 
 /// The durable state. See the module's head.
@@ -67,6 +70,7 @@ struct Index {
     by_change: BTreeMap<ChangeId, RolloutId>,
     confirmed: BTreeMap<Service, RolloutId>,
     in_force: BTreeSet<FreezeId>,
+    by_service: BTreeMap<Service, BTreeSet<RolloutId>>,
 }
 
 impl From<Parts> for Ledger {
@@ -104,6 +108,8 @@ impl Index {
         let mut confirmed: Vec<&Rollout> = Vec::new();
         for rollout in rollouts.values() {
             index.by_change.insert(rollout.request.change_id.clone(), rollout.id);
+            let service = rollout.request.service.clone();
+            index.by_service.entry(service).or_default().insert(rollout.id);
             if !rollout.state.name().is_terminal() {
                 index.open.insert(rollout.id);
             }
@@ -150,6 +156,12 @@ impl Ledger {
     /// Rollouts that are not over, oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Rollout> {
         self.index.open.iter().filter_map(|id| self.rollouts.get(id))
+    }
+
+    /// The rollouts of `service`, newest first.
+    pub fn of(&self, service: &Service) -> impl Iterator<Item = &Rollout> {
+        let ids = self.index.by_service.get(service).into_iter().flatten().rev();
+        ids.filter_map(|id| self.rollouts.get(id))
     }
 
     /// The last confirmed rollout of every service.
@@ -236,6 +248,8 @@ impl Ledger {
         step.rollouts.insert(rollout.id);
         self.index.open.insert(rollout.id);
         self.index.by_change.insert(rollout.request.change_id.clone(), rollout.id);
+        let service = rollout.request.service.clone();
+        self.index.by_service.entry(service).or_default().insert(rollout.id);
         self.rollouts.insert(rollout.id, rollout);
     }
 

@@ -25,6 +25,16 @@ pub struct Snapshot {
     pub services: BTreeMap<Service, Evidence>,
     /// A fresh attestation says that most services fell silent in one window.
     pub mass_silence: bool,
+    /// What instances run that was never granted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strange: BTreeMap<Service, Strange>,
+}
+
+/// A revision that no permit led to, and for how long a watchdog has seen it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strange {
+    pub revision: Revision,
+    pub for_ms: u64,
 }
 
 impl Snapshot {
@@ -127,6 +137,8 @@ pub struct Sight {
     seen: BTreeMap<Service, BTreeMap<Arc<str>, Seen>>,
     /// The services that some watchdog, fresh or silent, gave a verdict that takes back.
     lost: BTreeSet<Service>,
+    /// By service and watchdog: the revision, and since when it is seen.
+    strange: BTreeMap<Service, BTreeMap<String, (Revision, Tick)>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -223,8 +235,53 @@ impl Sight {
         }
     }
 
+    /// Notes what `watchdog` said last is run that `is_granted` does not know.
+    pub fn compare(
+        &mut self,
+        watchdog: &str,
+        now: Tick,
+        is_granted: impl Fn(&Service, &Revision) -> bool,
+    ) {
+        let Some(source) = self.sources.get(watchdog) else { return };
+        for service in &source.names {
+            let seen = self.seen.get(service).and_then(|by| by.get(watchdog));
+            let revisions = seen.into_iter().flat_map(|seen| &seen.verdict.revisions);
+            let mut runs = revisions.filter(|seen| seen.instances > 0);
+            if let Some(seen) = runs.find(|seen| !is_granted(service, &seen.revision)) {
+                let by = self.strange.entry(service.clone()).or_default();
+                let known = by.get(watchdog).filter(|(revision, _)| *revision == seen.revision);
+                let since = known.map_or(now, |(_, since)| *since);
+                by.insert(watchdog.to_owned(), (seen.revision.clone(), since));
+            } else if let Some(by) = self.strange.get_mut(service) {
+                by.remove(watchdog);
+            }
+        }
+        self.strange.retain(|service, by| {
+            if !source.names.contains(service) {
+                by.remove(watchdog);
+            }
+            !by.is_empty()
+        });
+    }
+
+    /// What fresh watchdogs see run that was never granted.
+    #[must_use]
+    pub fn strange(&self, now: Tick) -> BTreeMap<Service, Strange> {
+        let is_fresh = |watchdog: &String| {
+            self.sources.get(watchdog.as_str()).is_some_and(|source| now < source.expires)
+        };
+        let oldest = |(service, by): (&Service, &BTreeMap<String, (Revision, Tick)>)| {
+            let fresh = by.iter().filter(|(watchdog, _)| is_fresh(watchdog));
+            let (_, (revision, since)) = fresh.min_by_key(|(_, (_, since))| *since)?;
+            let strange = Strange { revision: revision.clone(), for_ms: now.since_ms(*since) };
+            Some((service.clone(), strange))
+        };
+        self.strange.iter().filter_map(oldest).collect()
+    }
+
     /// Forgets everything: the gate started, or the clocks cannot be trusted.
     pub fn clear(&mut self) {
+        self.strange.clear();
         *self = Self::default();
     }
 

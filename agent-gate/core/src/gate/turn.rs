@@ -23,6 +23,7 @@ impl Ledger {
             before = Some(step.entered);
             self.turn_each(step);
         }
+        self.turn_drift(step);
         self.turn_suspicion(step);
         self.turn_mass_silence(step);
     }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod bakes;
+mod drift;
 mod freezes;
 mod reverts;
 
