@@ -1,9 +1,9 @@
 //! Once, whoever asks how often.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::process::PATIENCE;
-use super::site::{Site, dies, kill};
+use super::site::{Site, dies, kill, stop};
 
 const EFFECT: &str = "echo \"$HOLDPOINT_ROLLOUT $HOLDPOINT_TO $HOLDPOINT_DIGEST\" >> effects";
 
@@ -61,11 +61,14 @@ fn a_fence_that_is_killed_takes_its_command_with_it_and_the_step_runs_anew() {
     apply.wait().unwrap();
     dies("the command dies with its fence", command, PATIENCE);
 
-    // And when its ward is stopped, so that it notices nothing, the next apply ends the rest.
+    // And when both are killed before one notices, the next apply ends the rest.
     let script = "echo $PPID > ward; echo $$ > pid.2; exec sleep 1000";
     let mut apply = site.begin("log.2", &permit, &[], script);
     let command = site.pid("pid.2");
-    rustix::process::kill_process(site.pid("ward"), Signal::STOP).unwrap();
+    let ward = site.pid("ward");
+    stop(Pid::from_child(&apply));
+    rustix::process::kill_process(ward, Signal::KILL).unwrap();
+    dies("the ward", ward, PATIENCE);
     apply.kill().unwrap();
     apply.wait().unwrap();
     assert!(super::site::is_alive(command), "nobody has ended it yet");
@@ -137,4 +140,21 @@ fn an_order_of_the_way_back_runs_once_under_any_freeze_and_an_older_one_never() 
     assert_eq!(late.code, Some(1), "{}", late.said);
     assert!(late.said.contains("generation 1 of r-000001 is old"), "{}", late.said);
     assert_eq!(site.effects(), ["e-000001 r0", "e-000002 r0"]);
+}
+
+#[test]
+fn a_person_takes_a_rollout_back_by_hand_under_any_freeze() {
+    let site = Site::start(30_000, "");
+    let allowed = site.allowed("c-1", "r1");
+    let id = allowed["rollout"]["id"].as_str().unwrap();
+    let ended = site.apply(allowed["permit"]["token"].as_str().unwrap(), &[], EFFECT);
+    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    site.freeze("fleet");
+    let all = ["revert", id, "--reason", "not what we wanted", "--wait", "30s"];
+    let child = site.spawn("log.revert", &all, &[]);
+    let ended = site.end("log.revert", child);
+    assert_eq!((ended.code, site.state(id).as_str()), (Some(0), "reverted"), "{}", ended.said);
+    let child = site.spawn("log.revert", &all, &[]);
+    let again = site.end("log.revert", child);
+    assert_eq!(again.code, Some(1), "what is over cannot be taken back again: {}", again.said);
 }

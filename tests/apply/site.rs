@@ -177,6 +177,19 @@ pub fn is_alive(pid: Pid) -> bool {
     text.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with(['Z', 'X']))
 }
 
+/// Stops a process, and waits until each of its threads stands.
+pub fn stop(pid: Pid) {
+    kill_process(pid, Signal::STOP).unwrap();
+    let threads = Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join("task");
+    wait("it stands", PATIENCE, || {
+        let stands = |thread: fs::DirEntry| {
+            let text = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            text.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+        };
+        fs::read_dir(&threads).unwrap().flatten().all(stands).then_some(())
+    });
+}
+
 pub fn dies(what: &str, pid: Pid, limit: Duration) {
     wait(what, limit, || (!is_alive(pid)).then_some(()));
 }
