@@ -146,6 +146,7 @@ mod tests {
             seq,
             ttl_ms: 1000,
             mass_silence: false,
+            base: None,
             items: Vec::new(),
         }
     }

@@ -96,6 +96,7 @@ fn attest(door: &Door, services: &Mutex<BTreeMap<String, Seen>>, stop: &AtomicBo
             seq,
             ttl_ms: TTL_MS,
             mass_silence: false,
+            base: None,
             items,
         };
         let body = serde_json::to_vec(&attestation).expect("JSON");

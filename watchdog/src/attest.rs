@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use http::header::CONTENT_TYPE;
-use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use watchdog_core::attestation::SIGNATURE_HEADER;
-use watchdog_core::names::Boot;
+
+mod told;
+
+use told::Told;
 
 use crate::metrics::{AttestOutcome, Metrics};
 use crate::publish::{Reader, Snapshot};
@@ -43,6 +45,7 @@ impl Attester {
         let client = crate::client::new(TIMEOUT);
         let mut snapshots = self.reader.snapshots();
         let mut streak = Streak::default();
+        let mut told = Told::default();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -54,7 +57,7 @@ impl Attester {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             let snapshot = self.reader.as_held(snapshot);
             let (outcome, words) = match (self.gate)() {
-                Some(place) => self.send(&client, &place, &snapshot).await,
+                Some(place) => self.send(&client, &place, &snapshot, &mut told).await,
                 None => (AttestOutcome::NoGate, "no gate is known".to_owned()),
             };
             self.metrics.attestation(outcome);
@@ -77,11 +80,13 @@ impl Attester {
         client: &reqwest::Client,
         place: &GatePlace,
         snapshot: &Snapshot,
+        told: &mut Told,
     ) -> (AttestOutcome, String) {
-        let body = match serde_json::to_vec(&self.statement(snapshot)) {
-            Ok(body) => body,
+        let mut part = match told.part(snapshot, self.ttl_ms) {
+            Ok(part) => part,
             Err(error) => return (AttestOutcome::Failed, error.to_string()),
         };
+        let body = std::mem::take(&mut part.body);
         let signature = self.key.sign(&body);
         let request = client
             .post(format!("{}/v1/attestations", place.url))
@@ -90,8 +95,12 @@ impl Attester {
             .header(CONTENT_TYPE, "application/json")
             .body(body);
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => (AttestOutcome::Taken, String::new()),
+            Ok(answer) if answer.status().is_success() => {
+                told.taken(part);
+                (AttestOutcome::Taken, String::new())
+            }
             Ok(answer) => {
+                told.refused();
                 let status = answer.status();
                 let text = answer.text().await.unwrap_or_else(|e| e.to_string());
                 let text: String = text.chars().take(300).collect();
@@ -99,36 +108,5 @@ impl Attester {
             }
             Err(error) => (AttestOutcome::Failed, crate::client::chain(&error)),
         }
-    }
-
-    fn statement<'s>(&self, snapshot: &'s Snapshot) -> Statement<'s> {
-        Statement {
-            watchdog: &snapshot.watchdog,
-            boot: &snapshot.boot,
-            seq: snapshot.seq,
-            ttl_ms: self.ttl_ms,
-            mass_silence: snapshot.mass_silence,
-            items: Items(snapshot),
-        }
-    }
-}
-
-/// An [`Attestation`](watchdog_core::attestation::Attestation) as it is written: the verdicts are
-/// made one by one, so that ten thousand of them stand nowhere but in the body.
-#[derive(Serialize)]
-struct Statement<'s> {
-    watchdog: &'s str,
-    boot: &'s Boot,
-    seq: u64,
-    ttl_ms: u64,
-    mass_silence: bool,
-    items: Items<'s>,
-}
-
-struct Items<'s>(&'s Snapshot);
-
-impl Serialize for Items<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.verdicts())
     }
 }

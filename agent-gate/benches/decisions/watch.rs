@@ -82,6 +82,7 @@ async fn attest(
         seq: FIRST_SEQ,
         ttl_ms: 3_000,
         mass_silence: false,
+        base: None,
         items,
     };
     let text = serde_json::to_string(&attestation).unwrap();

@@ -43,7 +43,7 @@ use watchdog_core::tick::Tick;
 use crate::gate::effect::{Answer, Effect, Record, Refusal};
 use crate::gate::event::{Entry, Event};
 use crate::gate::ledger::{Ledger, Step};
-use crate::gate::sight::{Sight, Snapshot};
+use crate::gate::sight::{Sight, Snapshot, Untaken};
 use crate::gate::wake::{Due, Wake};
 use crate::policy::PolicySet;
 
@@ -96,9 +96,10 @@ impl Gate {
                         self.compare(&watchdog, now);
                         Answer::Attested
                     }
-                    Err(overtaken) => {
-                        Answer::Refused(Refusal::OldSequence { last: overtaken.last })
+                    Err(Untaken::Overtaken { last }) => {
+                        Answer::Refused(Refusal::OldSequence { last })
                     }
+                    Err(Untaken::BaseUnknown) => Answer::Refused(Refusal::UnknownBase),
                 };
                 self.apply(Event::Turn, now, policy, &mut effects);
                 effects.push(Effect::Answer(Box::new(answer)));

@@ -31,6 +31,8 @@ pub struct Statement {
     seq: u64,
     ttl_ms: u64,
     mass_silence: bool,
+    /// The attestation that this one goes on from, by its `seq`; without it the items are all.
+    base: Option<u64>,
     /// Verdicts as the watchdog's `GET /v1/verdicts` shows them.
     #[schema(value_type = Vec<Object>)]
     items: Vec<serde_json::Value>,

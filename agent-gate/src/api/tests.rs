@@ -69,6 +69,7 @@ fn attestation(seq: u64) -> Attestation {
         seq,
         ttl_ms: 60_000,
         mass_silence: false,
+        base: None,
         items: vec![verdict],
     }
 }

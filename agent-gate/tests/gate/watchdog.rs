@@ -101,6 +101,7 @@ impl World {
             seq,
             ttl_ms: TTL_MS,
             mass_silence: self.mass_silence,
+            base: None,
             items: vec![self.verdict()],
         }
     }

@@ -4,6 +4,11 @@
 //! `ttl_ms` as silent, and silence holds. So attestations are sent at a steady pace, and at once
 //! when a verdict changes.
 //!
+//! A large fleet is told in parts: an attestation with a `base` names only what is to be told anew,
+//! and everything else stands as it was in `base`. So the cost of ten thousand services is that of
+//! those that change. A gate that does not hold `base` (it started, or the lease ran out) refuses,
+//! and is told from the beginning; what it was not told yet is `unknown` to it.
+//!
 //! Invariant: what is signed is the exact bytes of the body. A `seq` is used once per `boot`.
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +31,11 @@ pub struct Attestation {
     /// Whether most services fell silent in one window: suspect the observer or the backend,
     /// freeze all, restart nothing.
     pub mass_silence: bool,
-    /// All services the watchdog knows, live or not.
+    /// The sequence of the attestation of this boot that this one goes on from; the gate must have
+    /// taken it last. `None`: `items` is all there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
+    /// All services the watchdog knows, live or not; with a `base`, those that are told anew.
     pub items: Vec<Verdict>,
 }
 

@@ -202,7 +202,6 @@ fn a_loop_that_was_stopped_draws_no_verdict_across_its_own_stall() {
     assert_eq!(rig.verdict(), VerdictKind::Live);
 }
 
-/// What a reader is told of the shop when the loop has not turned for `ms`.
 #[test]
 fn a_loop_and_ears_that_are_late_are_strained_and_no_more_after_a_while() {
     let strain = |rig: &Rig| rig.reader.latest().backdrop.strain();
@@ -226,6 +225,7 @@ fn a_loop_and_ears_that_are_late_are_strained_and_no_more_after_a_while() {
     assert!(text.contains("holdpoint_watchdog_observer_strain 1"), "{text}");
 }
 
+/// What a reader is told of the shop when the loop has not turned for `ms`.
 fn told_after(rig: &Rig, ms: u64) -> (VerdictKind, Option<Stage>) {
     rig.clock.0.store(rig.now.0 + ms, Ordering::Relaxed);
     let snapshot = rig.reader.held();

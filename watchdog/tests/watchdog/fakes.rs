@@ -8,18 +8,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use prost::Message as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use watchdog_core::names::Boot;
-use watchdog_core::probe::{
-    ATTR_MAC, ATTR_RUN, ATTR_SEQ, ATTR_VALUE, POINT_RUN, POINT_WAY, ProbeEcho,
-};
+use watchdog_core::probe::ProbeEcho;
 use watchdog_core::tally::{Flow, Signal, SignalTally, TallyPage, TallyRow};
+
+use crate::echo::{echoes, metric_values};
 
 /// A collector's front door and admin port in one.
 pub struct FakeCollector {
@@ -137,51 +133,17 @@ async fn traces(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> Status
     if state.lock().expect("no test panicked").deaf {
         std::future::pending::<()>().await;
     }
-    let request = ExportTraceServiceRequest::decode(body).expect("probes are OTLP");
-    let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
-    carry(&state, spans.map(|span| marked(Signal::Traces, &span.attributes)).collect())
+    carry(&state, echoes(Signal::Traces, &body))
 }
 
 async fn logs(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> StatusCode {
-    let request = ExportLogsServiceRequest::decode(body).expect("probes are OTLP");
-    let logs = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
-    let records = logs.flat_map(|s| &s.log_records);
-    carry(&state, records.map(|record| marked(Signal::Logs, &record.attributes)).collect())
+    carry(&state, echoes(Signal::Logs, &body))
 }
 
 async fn metrics(State(state): State<Arc<Mutex<Carried>>>, body: Bytes) -> StatusCode {
-    let request = ExportMetricsServiceRequest::decode(body).expect("probes are OTLP");
-    let values = metric_values(&request);
-    state.lock().expect("no test panicked").metric = values.last().cloned();
-    let echo = |(run, value): (String, i64)| {
-        let (seq, mac) = (String::new(), String::new());
-        ProbeEcho { signal: Signal::Metrics, run, seq, value: value.to_string(), mac, age_ms: 0 }
-    };
-    carry(&state, values.into_iter().map(echo).collect())
-}
-
-/// Run and value of each metric probe in a request.
-pub fn metric_values(request: &ExportMetricsServiceRequest) -> Vec<(String, i64)> {
-    let found = metric_values_by_way(request).into_iter();
-    found.map(|(_, run, value)| (run, value)).collect()
-}
-
-/// Way, run and value of each metric probe in a request.
-pub fn metric_values_by_way(request: &ExportMetricsServiceRequest) -> Vec<(String, String, i64)> {
-    let scopes = request.resource_metrics.iter().flat_map(|r| &r.scope_metrics);
-    let points = scopes.flat_map(|s| &s.metrics).flat_map(|metric| {
-        let Some(Data::Gauge(gauge)) = &metric.data else { panic!("{metric:?}") };
-        &gauge.data_points
-    });
-    points
-        .map(|point| {
-            let Some(number_data_point::Value::AsInt(value)) = point.value else {
-                panic!("{point:?}")
-            };
-            let word = |key| text(&point.attributes, key);
-            (word(POINT_WAY), word(POINT_RUN), value)
-        })
-        .collect()
+    let request = ExportMetricsServiceRequest::decode(body.clone()).expect("probes are OTLP");
+    state.lock().expect("no test panicked").metric = metric_values(&request).last().cloned();
+    carry(&state, echoes(Signal::Metrics, &body))
 }
 
 fn carry(state: &Mutex<Carried>, echoes: Vec<ProbeEcho>) -> StatusCode {
@@ -198,24 +160,6 @@ fn carry(state: &Mutex<Carried>, echoes: Vec<ProbeEcho>) -> StatusCode {
     }
     carried.cursor += 1;
     StatusCode::OK
-}
-
-/// The echo of a probe in a span or log record.
-fn marked(signal: Signal, attributes: &[KeyValue]) -> ProbeEcho {
-    ProbeEcho {
-        signal,
-        run: text(attributes, ATTR_RUN),
-        seq: text(attributes, ATTR_SEQ),
-        value: text(attributes, ATTR_VALUE),
-        mac: text(attributes, ATTR_MAC),
-        age_ms: 0,
-    }
-}
-
-fn text(attributes: &[KeyValue], name: &str) -> String {
-    let value = attributes.iter().find(|a| a.key == name).and_then(|a| a.value.clone()?.value);
-    let Some(Value::StringValue(text)) = value else { panic!("the probe has no {name}") };
-    text
 }
 
 /// A gate that takes every attestation and remembers it.

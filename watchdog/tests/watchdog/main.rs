@@ -7,6 +7,7 @@ mod attestations;
 mod beats;
 mod clients;
 mod docker;
+mod echo;
 mod fakes;
 mod flood;
 mod foreign;

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::DropGuard;
 use watchdog::{Config, Foreign, ReadbackConfig, Restart};
 
-use crate::fakes::{metric_values_by_way, serve};
+use crate::echo::metric_values_by_way;
+use crate::fakes::serve;
 use crate::foreign::{boot, probes_return, send};
 use crate::stage::{Stage, config, wiring};
 

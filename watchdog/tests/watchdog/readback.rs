@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::DropGuard;
 use watchdog::{CollectorPlace, Config, ReadbackConfig, Wiring};
 
-use crate::fakes::{Carried, FakeCollector, metric_values, serve};
+use crate::echo::metric_values;
+use crate::fakes::{Carried, FakeCollector, serve};
 use crate::stage::{Stage, body, config, wiring};
 
 /// A backend that takes OTLP and answers PromQL.

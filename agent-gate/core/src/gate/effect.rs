@@ -164,6 +164,8 @@ pub enum Refusal {
     CauseHolds { freeze: FreezeId, why: String },
     /// 409: an attestation that was overtaken or replayed.
     OldSequence { last: u64 },
+    /// 409: an attestation that goes on from one that is not held.
+    UnknownBase,
 }
 
 /// The HTTP status a refusal has.
@@ -186,7 +188,8 @@ impl Refusal {
             | Self::DifferentDigest { .. }
             | Self::TooManyOpen { .. }
             | Self::CauseHolds { .. }
-            | Self::OldSequence { .. } => RefusalStatus::Conflict,
+            | Self::OldSequence { .. }
+            | Self::UnknownBase => RefusalStatus::Conflict,
         }
     }
 
@@ -205,6 +208,7 @@ impl Refusal {
             Self::TooManyOpen { .. } => "too_many_open",
             Self::CauseHolds { .. } => "cause_holds",
             Self::OldSequence { .. } => "old_sequence",
+            Self::UnknownBase => "unknown_base",
         }
     }
 
@@ -225,6 +229,7 @@ impl Refusal {
             Self::TooManyOpen { .. } => "abort or finish open rollouts first",
             Self::CauseHolds { .. } => "remove the cause, or thaw with override and a reason",
             Self::OldSequence { .. } => "send the newest attestation",
+            Self::UnknownBase => "send an attestation without a base",
         }
     }
 }
@@ -255,6 +260,9 @@ impl fmt::Display for Refusal {
             Self::OldSequence { last } => {
                 write!(f, "the attestation is not newer than sequence {last} of its boot")
             }
+            Self::UnknownBase => f.write_str(
+                "the attestation goes on from one that is not the last, or that has run out",
+            ),
         }
     }
 }

@@ -160,49 +160,53 @@ struct Seen {
     verdict: Verdict,
 }
 
-/// An attestation that is not newer than what is known.
+/// Why an attestation is not taken; sight is unchanged then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overtaken {
-    /// The last sequence number of the known boot.
-    pub last: u64,
+pub enum Untaken {
+    /// Its boot or sequence is not newer than what is known; `last` is the last of the known boot.
+    Overtaken { last: u64 },
+    /// It goes on from one that is not the last that was taken, or that has run out.
+    BaseUnknown,
 }
 
 impl Sight {
     /// Takes in an attestation received at `now`, good for its own TTL but at most `ttl_max_ms`.
     ///
     /// # Errors
-    /// [`Overtaken`] if its boot or sequence is not newer; sight is unchanged then.
+    /// [`Untaken`] if it is not newer, or goes on from what is not known; sight is unchanged then.
     pub fn attest(
         &mut self,
         attestation: Attestation,
         now: Tick,
         ttl_max_ms: u64,
-    ) -> Result<(), Overtaken> {
-        let Attestation { watchdog, boot, seq, ttl_ms, mass_silence, items } = attestation;
-        let before = self.sources.remove_entry(watchdog.as_str());
-        if let Some((_, known)) = &before
-            && !is_newer(known, &boot, seq)
-        {
-            let last = known.seq;
-            self.sources.extend(before);
-            return Err(Overtaken { last });
+    ) -> Result<(), Untaken> {
+        let Attestation { watchdog, boot, seq, ttl_ms, mass_silence, base, items } = attestation;
+        let known = self.sources.get(watchdog.as_str());
+        if let Some(known) = known.filter(|known| !is_newer(known, &boot, seq)) {
+            return Err(Untaken::Overtaken { last: known.seq });
+        }
+        let unbroken = known.filter(|known| known.boot == boot && now < known.expires);
+        if base.is_some() && base != unbroken.map(|known| known.seq) {
+            return Err(Untaken::BaseUnknown);
         }
         // Only an unbroken source vouches for the time before: a lapse or another boot begins
         // anew.
-        let unbroken = before.as_ref().map(|(_, known)| known);
-        let unbroken = unbroken.filter(|known| known.boot == boot && now < known.expires);
         let heard_since = unbroken.map_or(now, |known| known.heard_since);
         let is_unbroken = unbroken.is_some();
-        let (watchdog, named) = match before {
+        let (watchdog, named) = match self.sources.remove_entry(watchdog.as_str()) {
             Some((watchdog, known)) => (watchdog, known.names),
             None => (watchdog.into(), BTreeSet::new()),
         };
-        let mut names = BTreeSet::new();
+        // With a base, what is not named stands as it was told.
+        let (mut names, gone) = match base {
+            Some(_) => (named, BTreeSet::new()),
+            None => (BTreeSet::new(), named),
+        };
         for verdict in items {
             names.insert(verdict.service.clone());
             self.see(&watchdog, verdict, now, is_unbroken);
         }
-        for service in named.difference(&names) {
+        for service in gone.difference(&names) {
             self.unsee(&watchdog, service);
         }
         let expires = now.plus_ms(ttl_ms.min(ttl_max_ms));

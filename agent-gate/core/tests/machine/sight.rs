@@ -1,6 +1,6 @@
 //! Sight alone: which attestations count, for how long, and which of several watchdogs.
 
-use agent_gate_core::gate::sight::{Basis, Evidence, Overtaken, Sight};
+use agent_gate_core::gate::sight::{Basis, Evidence, Sight, Untaken};
 use watchdog_core::attestation::Attestation;
 use watchdog_core::names::Boot;
 use watchdog_core::tick::Tick;
@@ -17,6 +17,7 @@ fn said(watchdog: &str, boot: &str, seq: u64, kind: VerdictKind, records: u64) -
         seq,
         ttl_ms: 1_000,
         mass_silence: false,
+        base: None,
         items: vec![verdict("a", kind, vec![shown(OLD, 1, records)])],
     }
 }
@@ -32,11 +33,11 @@ fn an_attestation_counts_once_and_only_if_it_is_newer() {
         sight.attest(said("dog", boot, seq, VerdictKind::Live, 1), Tick(10), TTL_MAX_MS)
     };
     assert_eq!(hear("1000-x", 5), Ok(()));
-    assert_eq!(hear("1000-x", 5), Err(Overtaken { last: 5 }), "a replay");
-    assert_eq!(hear("1000-x", 4), Err(Overtaken { last: 5 }), "an older one");
-    assert_eq!(hear("999-x", 9), Err(Overtaken { last: 5 }), "an older boot");
+    assert_eq!(hear("1000-x", 5), Err(Untaken::Overtaken { last: 5 }), "a replay");
+    assert_eq!(hear("1000-x", 4), Err(Untaken::Overtaken { last: 5 }), "an older one");
+    assert_eq!(hear("999-x", 9), Err(Untaken::Overtaken { last: 5 }), "an older boot");
     assert_eq!(hear("1001-y", 1), Ok(()), "a newer boot begins anew");
-    assert_eq!(hear("1000-x", 6), Err(Overtaken { last: 1 }), "the old one is dead");
+    assert_eq!(hear("1000-x", 6), Err(Untaken::Overtaken { last: 1 }), "the old one is dead");
 }
 
 #[test]
@@ -105,4 +106,32 @@ fn a_watchdog_that_is_silent_for_long_is_forgotten_and_until_then_holds() {
     assert_eq!(look(&sight, 6_000).basis, Basis::WatchdogSilent);
     sight.forget(Tick(6_000), 5_000);
     assert_eq!(look(&sight, 6_000).verdict, VerdictKind::Live);
+}
+
+#[test]
+fn what_is_told_in_parts_stands_as_it_was_told_last_and_no_longer_than_the_lease() {
+    const LIVE: VerdictKind = VerdictKind::Live;
+    let mut sight = Sight::default();
+    let part = |name: &str, seq, base, kind| Attestation {
+        base,
+        items: vec![verdict(name, kind, Vec::new())],
+        ..said("dog", "1000-x", seq, kind, 1)
+    };
+    let kind = |sight: &Sight, name: &str| {
+        let service = service(name);
+        let mut told = sight.verdicts(&service, Tick(300));
+        told.next().map(|(_, _, verdict)| verdict.verdict)
+    };
+    let mut tell = |said, now| sight.attest(said, Tick(now), TTL_MAX_MS);
+    assert_eq!(tell(part("a", 1, Some(0), LIVE), 0), Err(Untaken::BaseUnknown), "nothing is held");
+    assert_eq!(tell(part("a", 2, None, LIVE), 0), Ok(()));
+    assert_eq!(tell(part("b", 3, Some(2), VerdictKind::Down), 100), Ok(()));
+    assert_eq!(tell(part("b", 4, Some(2), LIVE), 200), Err(Untaken::BaseUnknown), "not the last");
+    assert_eq!(kind(&sight, "a"), Some(LIVE));
+    assert_eq!(kind(&sight, "b"), Some(VerdictKind::Down));
+    assert_eq!(look(&sight, 300).live_ms, Some(300), "what stands has stood all the time");
+    let late = part("a", 5, Some(3), LIVE);
+    assert_eq!(sight.attest(late, Tick(1_100), TTL_MAX_MS), Err(Untaken::BaseUnknown), "run out");
+    assert_eq!(sight.attest(part("a", 6, None, LIVE), Tick(1_200), TTL_MAX_MS), Ok(()));
+    assert_eq!(kind(&sight, "b"), None, "one without a base names all there are");
 }

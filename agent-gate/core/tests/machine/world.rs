@@ -237,6 +237,7 @@ impl World {
             seq: self.seq,
             ttl_ms: TTL_MS,
             mass_silence,
+            base: None,
             items,
         };
         assert_eq!(self.step(Event::Attested(attestation)), Some(Answer::Attested));

@@ -233,6 +233,7 @@ impl Trial {
             seq: self.attested,
             ttl_ms: 1_000,
             mass_silence: self.watch.mass_silence(),
+            base: None,
             items: self.watch.verdicts(Tick(self.now)),
         };
         self.gated.step(GateEvent::Attested(attestation), self.now);

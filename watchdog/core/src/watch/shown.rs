@@ -80,6 +80,12 @@ impl Shown {
         self.verdict.stage
     }
 
+    /// When it was judged like this.
+    #[must_use]
+    pub const fn judged(&self) -> Tick {
+        self.at
+    }
+
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.verdict.reason
