@@ -132,7 +132,7 @@ fn a_spool_of_a_newer_version_is_left_alone_and_said_to_be_so() {
     let newer = [&bytes[..8], &9_u32.to_le_bytes(), &bytes[12..]].concat();
     fs::write(&file, &newer).expect("it can be written");
     collector.spawn();
-    assert_eq!(collector.wait_end(), Some(2));
+    assert_eq!(collector.wait_end(), Some(74));
     let log = collector.log();
     assert!(log.contains("version 9") && log.contains("start the newer version"), "{log}");
     assert_eq!(fs::read(&file).expect("it is still there"), newer);
