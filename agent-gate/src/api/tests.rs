@@ -210,6 +210,27 @@ async fn a_permit_that_a_freeze_overtakes_is_held_back() {
 }
 
 #[tokio::test]
+async fn a_token_that_calls_too_often_hears_when_to_come_back_and_may_still_freeze() {
+    let (mut api, _store) = api().await;
+    api.pace = Arc::new(pace::Pace::new(std::num::NonZeroU32::MIN));
+    let router = router(api);
+    let send = async |path: &'static str, body: Value| {
+        let request = Request::post(path)
+            .header("authorization", "Bearer secret")
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        router.clone().oneshot(request).await.expect("an answer")
+    };
+    let first = send("/v1/rollouts", request("c-1")).await;
+    assert_eq!(first.status(), http::StatusCode::OK);
+    let second = send("/v1/rollouts", request("c-1")).await;
+    assert_eq!(second.status(), http::StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(second.headers()["retry-after"], "1");
+    let freeze = send("/v1/freezes", json!({"scope": "fleet", "reason": "stop"})).await;
+    assert_eq!(freeze.status(), http::StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn a_permit_whose_lease_ran_out_since_its_commit_is_held_back() {
     let (api, _) = api_on(Paused { lease: Some(Duration::ZERO), ..Paused::new(COMMITS) }).await;
     let router = router(api.clone());
