@@ -13,26 +13,36 @@ const LINE_COLUMNS_MAX: usize = 100;
 const README_LINES_MAX: usize = 200;
 
 /// What each crate may depend on among our own: shells never know shells, cores know only cores.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("watchdog/core", &[]),
     ("watchdog/beat", &["watchdog-core"]),
     ("agent-gate/core", &["watchdog-core"]),
     ("collector/door", &[]),
     ("collector", &["watchdog-core", "front-door"]),
-    ("watchdog", &["watchdog-core", "front-door"]),
-    ("agent-gate", &["agent-gate-core", "watchdog-core", "front-door"]),
+    ("watchdog/outside", &["front-door"]),
+    ("watchdog", &["watchdog-core", "front-door", "outside"]),
+    ("agent-gate", &["agent-gate-core", "watchdog-core", "front-door", "outside"]),
     (
         ".",
-        &["agent-gate", "agent-gate-core", "collector", "front-door", "watchdog", "watchdog-core"],
+        &[
+            "agent-gate",
+            "agent-gate-core",
+            "collector",
+            "front-door",
+            "outside",
+            "watchdog",
+            "watchdog-core",
+        ],
     ),
 ];
 
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "agent-gate",
     "agent-gate-core",
     "collector",
     "front-door",
     "holdpoint-beat",
+    "outside",
     "watchdog",
     "watchdog-core",
 ];

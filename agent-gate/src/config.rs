@@ -10,6 +10,7 @@ mod target;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use watchdog_core::names::{Environment, Service};
@@ -47,6 +48,11 @@ pub struct Config {
     pub connections_max: usize,
     /// Calls a second that one token may make, and as many at once. Freezes are always taken.
     pub calls_per_s: NonZeroU32,
+    /// The authorities of the `https` URLs that the gate calls; those of the system if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether what the gate calls may stand at a link-local address or a metadata service.
+    pub allow_link_local: bool,
 }
 
 impl Default for Config {
@@ -59,6 +65,8 @@ impl Default for Config {
             approval_url: None,
             connections_max: 1024,
             calls_per_s: const { NonZeroU32::new(500).expect("it is not zero") },
+            ca_file: None,
+            allow_link_local: false,
         }
     }
 }
@@ -71,8 +79,7 @@ impl Config {
         if self.connections_max == 0 {
             found.push(("connections_max", "must be at least 1".to_owned()));
         }
-        let is_web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
-        if !self.approval_url.as_ref().is_none_or(is_web) {
+        if !self.approval_url.as_deref().is_none_or(is_web) {
             found.push(("approval_url", "must begin with http:// or https://".to_owned()));
         }
         if !self.own_url.as_ref().is_none_or(|url| url.starts_with("http://")) {
@@ -83,6 +90,12 @@ impl Config {
         }
         found
     }
+}
+
+/// Whether `url` is one of the web, with a host in it.
+pub(crate) fn is_web(url: &str) -> bool {
+    let is_http = url.starts_with("http://") || url.starts_with("https://");
+    is_http && url.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|h| !h.is_empty()))
 }
 
 /// Printed in place of a database's URL.
@@ -149,6 +162,21 @@ pub struct ServiceConfig {
     pub policy: serde_json::Map<String, serde_json::Value>,
 }
 
+impl ServiceConfig {
+    /// The URLs of this table that the gate calls.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        let revert = self.revert.as_ref().and_then(|revert| match revert {
+            RevertAction::Exec { .. } => None,
+            RevertAction::Webhook { url, .. } => Some(url.as_str()),
+        });
+        let targets = self.target.iter().filter_map(|target| match &target.fence {
+            Fence::Apply { .. } | Fence::Missing => None,
+            Fence::Webhook { url, .. } => Some(url.as_str()),
+        });
+        revert.into_iter().chain(targets)
+    }
+}
+
 fn environment_default() -> Environment {
     Environment::new(ENVIRONMENT_DEFAULT).expect("the constant is a valid name")
 }
@@ -211,14 +239,8 @@ impl TryFrom<RevertTable> for RevertAction {
                 Ok(Self::Exec { argv, timeout_ms })
             }
             (None, Some(url), Some(secret)) => {
-                if url.starts_with("https://") {
-                    return Err(format!(
-                        "revert webhook {url:?}: this version has no TLS; use http:// to an \
-                         address on this machine, its body is signed"
-                    ));
-                }
-                if !url.starts_with("http://") {
-                    return Err(format!("revert webhook {url:?} is not an http:// URL"));
+                if !is_web(&url) {
+                    return Err(format!("revert webhook {url:?} is not an http(s):// URL"));
                 }
                 if secret.0.is_empty() {
                     return Err("revert secret is empty; it signs the webhook".to_owned());
@@ -271,11 +293,12 @@ mod tests {
             })
         );
         assert!(revert(r#"{"webhook": "http://x/", "secret": "s", "timeout_ms": 5}"#).is_ok());
+        assert!(revert(r#"{"webhook": "https://x/", "secret": "s"}"#).is_ok());
         for (json, says) in [
             (r#"{"exec": []}"#, "needs a program"),
             (r#"{"webhook": "http://x/"}"#, "needs a secret"),
-            (r#"{"webhook": "file:///x", "secret": "s"}"#, "not an http:// URL"),
-            (r#"{"webhook": "https://x/", "secret": "s"}"#, "no TLS"),
+            (r#"{"webhook": "file:///x", "secret": "s"}"#, "not an http(s):// URL"),
+            (r#"{"webhook": "https://", "secret": "s"}"#, "not an http(s):// URL"),
             (r#"{"exec": ["a"], "webhook": "http://x/", "secret": "s"}"#, "keep one"),
             (r#"{"git": {"repository": "x"}}"#, "git is not supported"),
             (r#"{"exec": ["a"], "timeout_ms": 0}"#, "at least 1"),

@@ -23,6 +23,7 @@ use agent_gate_core::gate::freeze::{Freeze, Stage};
 use agent_gate_core::ids::{Epoch, FreezeId};
 use agent_gate_core::latch::Latch;
 use agent_gate_core::policy::PolicySet;
+use outside::Outside;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,8 @@ pub struct Shared {
     pub hold: Arc<Hold>,
     /// The fences at the targets.
     pub fences: Arc<Fences>,
+    /// The client towards what the gate calls: webhooks, and where it tells of things.
+    pub outside: Outside,
 }
 
 /// See the module's head.
@@ -174,13 +177,14 @@ impl Driver {
         let clock = Clock::new(read_clocks(), alive);
         let now = clock.now();
         let (sender, ended) = mpsc::unbounded_channel();
+        let actor = Actor::new(actions, shared.outside.clone(), sender);
         let mut driver = Self {
             gate: Gate::new(ledger),
             store,
             shared,
             clock,
             seen,
-            actor: Actor::new(actions, sender),
+            actor,
             commands,
             ended,
             alive_noted: now,

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use outside::Outside;
 use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
@@ -56,7 +57,7 @@ impl Outcome {
 }
 
 /// Carries out `order` by `action`.
-pub async fn carry_out(action: &RevertAction, order: &Order, client: &reqwest::Client) -> Outcome {
+pub async fn carry_out(action: &RevertAction, order: &Order, outside: &Outside) -> Outcome {
     let Order { rollout, service, dry_run, .. } = order;
     let span = info_span!("revert", rollout, service, dry_run, otel.status_code = Empty);
     let carrying = async {
@@ -66,7 +67,7 @@ pub async fn carry_out(action: &RevertAction, order: &Order, client: &reqwest::C
             }
             RevertAction::Webhook { url, secret, timeout_ms } => {
                 let timeout = Duration::from_millis(*timeout_ms);
-                webhook::post(client, url, &secret.0, order, timeout).await
+                webhook::post(outside, url, &secret.0, order, timeout).await
             }
         }
     };

@@ -15,6 +15,7 @@ use std::time::Duration;
 use agent_gate_core::latch::Latch;
 use agent_gate_core::policy::{self, Policy, PolicySet, ServicePolicy};
 use front_door::Limits;
+use outside::{Outside, Reach, Settings};
 use prometheus_client::collector::Collector;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -78,6 +79,8 @@ impl std::fmt::Debug for BootstrapToken {
 pub enum StartError {
     #[error("start gate: {0}")]
     Listen(#[source] std::io::Error),
+    #[error("start gate: gate.{0}")]
+    Outside(String),
     #[error("start gate: service {service}: {problem}")]
     Service { service: String, problem: String },
 }
@@ -101,6 +104,7 @@ pub struct Bound {
     pub(crate) listener: TcpListener,
     address: SocketAddr,
     metrics: Arc<Metrics>,
+    outside: Outside,
 }
 
 /// Checks the configuration and takes the port.
@@ -117,9 +121,22 @@ pub async fn bind(
         .filter_map(|each| Some((each.name.clone(), each.revert.clone()?)))
         .collect();
     let policy = policy_set(policy, &services)?;
+    let outside = outside(&config, &services).map_err(StartError::Outside)?;
     let listener = front_door::bind(config.listen).await.map_err(StartError::Listen)?;
     let address = listener.local_addr().map_err(StartError::Listen)?;
-    Ok(Bound { config, policy, reverts, services, listener, address, metrics: Arc::default() })
+    let metrics = Arc::default();
+    Ok(Bound { config, policy, reverts, services, listener, address, metrics, outside })
+}
+
+/// The client towards all URLs of the configuration.
+fn outside(config: &Config, services: &[ServiceConfig]) -> Result<Outside, String> {
+    let urls: Vec<&str> = services.iter().flat_map(ServiceConfig::urls).collect();
+    Outside::new(Settings {
+        urls: &urls,
+        ca_file: config.ca_file.as_deref(),
+        identity: None,
+        reach: if config.allow_link_local { Reach::Everywhere } else { Reach::NotLinkLocal },
+    })
 }
 
 impl Bound {
@@ -158,6 +175,7 @@ impl Bound {
             tokens: TokenBook::default(),
             metrics: self.metrics,
             hold: Arc::new(Hold::default()),
+            outside: self.outside,
         };
         let (desk, actions) = (Desk::empty(), Arc::new(self.reverts));
         let office = Office {

@@ -18,9 +18,9 @@ use crate::driver::{Clock, SystemClock};
 use crate::kick::Kicks;
 use crate::listen::{Ears, notify};
 use crate::metrics::{Metrics, MetricsPage};
-use crate::outside::Outside;
 use crate::run::{Judged, Open, RunError, Running};
 use crate::wiring::Wiring;
+use outside::Outside;
 
 /// How often a free port is looked for whose UDP twin is free too.
 const TWIN_TRIES: u32 = 16;

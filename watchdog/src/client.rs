@@ -3,7 +3,6 @@
 //! Invariant: it goes straight. A proxy from the environment would put a stranger into the path
 //! that proves things.
 
-use std::error::Error;
 use std::time::Duration;
 
 /// A client that keeps its connections and gives up after `timeout`.
@@ -18,14 +17,4 @@ pub fn new(timeout: Duration) -> reqwest::Client {
     client.expect("a client without TLS, proxy or resolver settings always builds")
 }
 
-/// An error with everything below it, as one sentence.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        below = cause.source();
-    }
-    text
-}
+pub use outside::chain;

@@ -14,8 +14,8 @@ use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
 use watchdog_core::watch::{ExpectedService, ReadbackBounds, WatchConfig};
 
-use crate::outside::Outside;
 use crate::supervise::Limits;
+use outside::{Outside, Settings};
 
 /// The `[watchdog]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,7 +130,9 @@ impl Config {
     pub(crate) fn outside(&self) -> Result<Outside, String> {
         let urls = [&self.dead_man_url, &self.readback.promql, &self.readback.otlp];
         let urls: Vec<&str> = urls.into_iter().flatten().map(String::as_str).collect();
-        Outside::new(&urls, self.ca_file.as_deref())
+        let ca_file = self.ca_file.as_deref();
+        Outside::new(Settings { urls: &urls, ca_file, ..Settings::default() })
+            .map_err(|why| format!("watchdog.{why}"))
     }
 
     /// Every mistake across keys, as key and sentence; empty if there is none.

@@ -26,9 +26,9 @@ use watchdog_core::names::Boot;
 
 use crate::driver::Clock;
 use crate::metrics::{Metrics, PingOutcome};
-use crate::outside::Outside;
 use crate::publish::{Reader, Snapshot};
 use crate::streak::{Streak, Turn};
+use outside::Outside;
 
 /// How long the outside has to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -26,7 +26,6 @@ mod kick;
 mod listen;
 mod memory;
 mod metrics;
-mod outside;
 mod probes;
 mod publish;
 mod run;

@@ -38,7 +38,6 @@ use crate::listen::reception::{Parts, Reception};
 use crate::listen::{self, Ears};
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::outside::Outside;
 use crate::probes::readback::Readback;
 use crate::probes::{FindFrontDoor, Ledger, Prober};
 use crate::publish::{self, Publisher, Reader};
@@ -48,6 +47,7 @@ use crate::supervise::{Conviction, Custody, Supervisor};
 use crate::tally::Intake;
 use crate::turns::{Surroundings, Turns};
 use crate::wiring::Wiring;
+use outside::Outside;
 
 /// How old a snapshot may be, beyond its pace, before the verdict loop counts as late.
 const LATE_MS: u64 = 1_000;

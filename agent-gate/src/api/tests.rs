@@ -102,6 +102,7 @@ async fn api_on(store: Paused) -> (Api, Paused) {
         metrics: Arc::new(Metrics::default()),
         hold: Arc::new(driver::hold::Hold::default()),
         fences: Arc::new(crate::fences::Fences::new("test".to_owned(), &[])),
+        outside: outside::Outside::new(outside::Settings::default()).expect("no files"),
     };
     shared.tokens.put([TokenRow {
         name: "agent".to_owned(),

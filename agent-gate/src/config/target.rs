@@ -14,7 +14,7 @@
 use agent_gate_core::ids::TargetName;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Secret, is_web};
 
 /// How long a target's webhook may take where the configuration does not say, in milliseconds.
 const TIMEOUT_MS: u64 = 5_000;
@@ -64,12 +64,12 @@ impl TryFrom<Written> for Target {
         let fence = match (webhook, secret) {
             (None, None) => Fence::Missing,
             (None, Some(secret)) => Fence::Apply { secret },
-            (Some(url), Some(secret)) if url.starts_with("http://") => {
+            (Some(url), Some(secret)) if is_web(&url) => {
                 let timeout_ms = timeout_ms.unwrap_or(TIMEOUT_MS).max(1);
                 Fence::Webhook { url, secret, timeout_ms }
             }
             (Some(url), Some(_)) => {
-                return Err(format!("target {name}: webhook {url:?} is not an http:// URL"));
+                return Err(format!("target {name}: webhook {url:?} is not an http(s):// URL"));
             }
             (Some(_), None) => {
                 return Err(format!("target {name}: a webhook needs a secret that signs it"));
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(target(&again), Ok(webhook));
         for (json, says) in [
             (r#"{"name": "a", "webhook": "http://x/"}"#, "needs a secret"),
-            (r#"{"name": "a", "webhook": "https://x/", "secret": "s"}"#, "not an http:// URL"),
+            (r#"{"name": "a", "webhook": "ftp://x/", "secret": "s"}"#, "not an http(s):// URL"),
             (r#"{"name": "a", "secret": ""}"#, "secret is empty"),
             (r#"{"name": "a", "timeout_ms": 5}"#, "for a webhook"),
             (r#"{"name": ""}"#, "empty"),

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use agent_gate_core::gate::effect::{DryRunOrder, RevertOrder};
 use agent_gate_core::gate::event::{EffectResult, Event};
 use agent_gate_core::ids::EffectId;
+use outside::Outside;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use watchdog_core::names::Service;
@@ -19,9 +19,6 @@ use watchdog_core::names::Service;
 use crate::config::RevertAction;
 use crate::metrics::{EffectLabels, Metrics};
 use crate::revert::{self, Order, Outcome};
-
-/// What is said to a webhook's server before it has to have answered the connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The configured revert action of each service.
 pub type Actions = Arc<BTreeMap<Service, RevertAction>>;
@@ -81,16 +78,6 @@ impl Ended {
     }
 }
 
-/// The client for webhooks: it follows no redirect.
-#[must_use]
-pub fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .build()
-        .expect("a client without TLS has nothing to fail on")
-}
-
 fn result(outcome: Outcome) -> EffectResult {
     if outcome.is_done { EffectResult::Done } else { EffectResult::Failed(outcome.detail) }
 }
@@ -99,7 +86,7 @@ fn result(outcome: Outcome) -> EffectResult {
 #[derive(Debug)]
 pub struct Actor {
     actions: Actions,
-    client: reqwest::Client,
+    outside: Outside,
     running: BTreeSet<EffectId>,
     /// Dropped with the driver, and with it every task: their process groups die, and the next
     /// gate gives the same orders again.
@@ -109,8 +96,8 @@ pub struct Actor {
 
 impl Actor {
     #[must_use]
-    pub fn new(actions: Actions, ended: mpsc::UnboundedSender<Ended>) -> Self {
-        Self { actions, client: client(), running: BTreeSet::new(), tasks: JoinSet::new(), ended }
+    pub fn new(actions: Actions, outside: Outside, ended: mpsc::UnboundedSender<Ended>) -> Self {
+        Self { actions, outside, running: BTreeSet::new(), tasks: JoinSet::new(), ended }
     }
 
     /// Carries out a revert.
@@ -161,11 +148,11 @@ impl Actor {
         if !self.running.insert(effect) {
             return;
         }
-        let (client, ended) = (self.client.clone(), self.ended.clone());
+        let (outside, ended) = (self.outside.clone(), self.ended.clone());
         let action = self.actions.get(service).cloned();
         self.tasks.spawn(async move {
             let outcome = match action {
-                Some(action) => revert::carry_out(&action, &order, &client).await,
+                Some(action) => revert::carry_out(&action, &order, &outside).await,
                 None => Outcome {
                     is_done: false,
                     detail: "no revert action is configured any more".to_owned(),

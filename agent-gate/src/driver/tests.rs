@@ -33,6 +33,7 @@ impl Bench {
             metrics: Arc::new(Metrics::default()),
             hold: Arc::new(Hold::default()),
             fences: Arc::new(crate::fences::Fences::new("test".to_owned(), &[])),
+            outside: outside::Outside::new(outside::Settings::default()).expect("no files"),
         };
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let driver = Driver::start(

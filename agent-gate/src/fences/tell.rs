@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_gate_core::ids::Epoch;
-use http::header::CONTENT_TYPE;
+use outside::Outside;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use watchdog_core::attestation::SIGNATURE_HEADER;
 
 use super::{Known, Told};
 use crate::config::Fence;
@@ -25,7 +24,7 @@ use crate::driver::command::Command;
 use crate::driver::{self, Shared};
 use crate::lead::{Desk, Lead};
 use crate::permit::{Issuer, Statement};
-use crate::revert::webhook::signature;
+use crate::revert::webhook::signed;
 
 const REST_MIN: Duration = Duration::from_millis(250);
 const REST_MAX: Duration = Duration::from_secs(15);
@@ -63,7 +62,6 @@ pub fn start(
 
 /// Tells one target until `stop`.
 async fn tell(known: Known, shared: Shared, desk: Desk, issuer: Issuer, stop: CancellationToken) {
-    let client = driver::act::client();
     let mut hears = shared.fences.hear();
     let (mut holds, mut rest) = (None::<Epoch>, REST_MIN);
     loop {
@@ -73,7 +71,7 @@ async fn tell(known: Known, shared: Shared, desk: Desk, issuer: Issuer, stop: Ca
         let due = told.filter(|told| is_leading && holds.is_none_or(|epoch| epoch < told.epoch));
         let pause = match due {
             None => REST_MAX,
-            Some(told) => match post(&known, &told, &issuer, &client).await {
+            Some(told) => match post(&known, &told, &issuer, &shared.outside).await {
                 Ok(epoch) => {
                     holds = Some(epoch);
                     confirm(&known, epoch, &shared, &desk).await;
@@ -110,7 +108,7 @@ async fn post(
     known: &Known,
     told: &Arc<Told>,
     issuer: &Issuer,
-    client: &reqwest::Client,
+    outside: &Outside,
 ) -> Result<Epoch, String> {
     let (url, secret, timeout_ms) = match &known.target.fence {
         Fence::Webhook { url, secret, timeout_ms } => (url, secret, *timeout_ms),
@@ -124,23 +122,10 @@ async fn post(
         statement: &statement,
     };
     let body = serde_json::to_vec(&body).expect("texts and numbers are JSON");
-    let asked = client
-        .post(url)
-        .header(CONTENT_TYPE, "application/json")
-        .header(SIGNATURE_HEADER, format!("v1={}", signature(&secret.0, &body)))
-        .timeout(Duration::from_millis(timeout_ms))
-        .body(body);
-    let mut answer = asked.send().await.map_err(|error| error.without_url().to_string())?;
-    let status = answer.status();
-    if !status.is_success() {
-        return Err(format!("it answered {status}"));
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| error.to_string())? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > ANSWER_BYTES_MAX {
-            return Err("its answer is too long".to_owned());
-        }
+    let request = signed(url, &secret.0, body)?;
+    let bytes = outside.ask(request, Duration::from_millis(timeout_ms)).await?;
+    if bytes.len() > ANSWER_BYTES_MAX {
+        return Err("its answer is too long".to_owned());
     }
     let said: Answer = serde_json::from_slice(&bytes)
         .map_err(|error| format!("its answer is not {{\"epoch\": N}}: {error}"))?;

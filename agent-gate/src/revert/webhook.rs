@@ -8,8 +8,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
+use http::Request;
 use http::header::CONTENT_TYPE;
+use http_body_util::Full;
+use outside::Outside;
 use serde::Serialize;
 use sha2::Sha256;
 use watchdog_core::attestation::SIGNATURE_HEADER;
@@ -30,7 +34,7 @@ struct Body<'a> {
 
 /// Posts `order` to `url`.
 pub async fn post(
-    client: &reqwest::Client,
+    outside: &Outside,
     url: &str,
     secret: &str,
     order: &Order,
@@ -46,25 +50,32 @@ pub async fn post(
         dry_run: order.dry_run,
     };
     let body = serde_json::to_vec(&body).expect("texts and numbers are JSON");
-    let response = client
-        .post(url)
+    let request = match signed(url, secret, body) {
+        Ok(request) => request,
+        Err(why) => return Outcome::failed(format!("{url}: {why}")),
+    };
+    match outside.send(request, timeout).await {
+        Ok(answer) if answer.status.is_success() => {
+            Outcome::done(format!("{url}: taken ({})", answer.status))
+        }
+        Ok(answer) => {
+            let beginning = &answer.body[..answer.body.len().min(OUTPUT_BYTES_MAX)];
+            Outcome::failed(format!("{url}: {}: {}", answer.status, shown(beginning)))
+        }
+        Err(why) => Outcome::failed(format!("{url}: {why}")),
+    }
+}
+
+/// A POST of `body`, JSON, signed with `secret`.
+///
+/// # Errors
+/// If `url` is none.
+pub fn signed(url: &str, secret: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, String> {
+    Request::post(url)
         .header(CONTENT_TYPE, "application/json")
         .header(SIGNATURE_HEADER, format!("v1={}", signature(secret, &body)))
-        .timeout(timeout)
-        .body(body)
-        .send()
-        .await;
-    match response {
-        Ok(response) if response.status().is_success() => {
-            Outcome::done(format!("{url}: taken ({})", response.status()))
-        }
-        Ok(response) => {
-            let status = response.status();
-            let text = shown(&beginning(response).await);
-            Outcome::failed(format!("{url}: {status}: {text}"))
-        }
-        Err(error) => Outcome::failed(format!("{url}: {}", reason(&error))),
-    }
+        .body(Full::new(body.into()))
+        .map_err(|error| error.to_string())
 }
 
 /// HMAC-SHA-256 over `body` in hex.
@@ -74,25 +85,4 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())
-}
-
-async fn beginning(mut response: reqwest::Response) -> Vec<u8> {
-    let mut kept = Vec::new();
-    while kept.len() < OUTPUT_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => kept.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    kept.truncate(OUTPUT_BYTES_MAX);
-    kept
-}
-
-/// The innermost cause: the outer ones only say that a request failed.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() }
 }

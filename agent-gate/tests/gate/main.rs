@@ -4,6 +4,7 @@
 //! something: [`stand::eventually`] asks until it is so, or fails at a deadline.
 
 mod attestations;
+mod authority;
 mod borders;
 mod fences;
 mod freezes;
@@ -14,6 +15,7 @@ mod records;
 mod restart;
 mod reverts;
 mod roles;
+mod secured;
 mod server;
 mod stand;
 mod store;

@@ -118,12 +118,22 @@ impl Stand {
     }
 
     pub async fn with(policy: Policy, services: impl FnOnce(&Path) -> Vec<ServiceConfig>) -> Self {
+        Self::configured(policy, services, |config, _| config).await
+    }
+
+    /// With what `change` makes of the configuration.
+    pub async fn configured(
+        policy: Policy,
+        services: impl FnOnce(&Path) -> Vec<ServiceConfig>,
+        change: impl FnOnce(Config, &Path) -> Config,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let services = services(directory.path());
+        let config = change(config_of_the_run(), directory.path());
         let mut stand = Self {
             directory,
             url: String::new(),
-            config: config_of_the_run(),
+            config,
             policy,
             services,
             run: None,

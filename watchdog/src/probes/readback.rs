@@ -21,8 +21,8 @@ use super::answer::Question;
 use super::{Ledger, encode};
 use crate::config::ReadbackConfig;
 use crate::inbox::Inbox;
-use crate::outside::Outside;
 use crate::streak::{Streak, Turn};
+use outside::Outside;
 
 /// Integers from here on are not exact in a double.
 const EXACT: f64 = 9_007_199_254_740_992.0;

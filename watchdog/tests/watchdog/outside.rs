@@ -101,7 +101,7 @@ async fn authorities_that_cannot_be_read_stop_the_start_and_are_named() {
     let outside = Outside::start(folder.path(), "ours").await;
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "nothing").expect("written");
-    for (path, says) in [(&empty, "no certificate"), (&folder.path().join("gone"), "gone")] {
+    for (path, says) in [(&empty, "there is none in it"), (&folder.path().join("gone"), "gone")] {
         let refused = watchdog::bind(pinging(&outside, path), Vec::new()).await;
         let text = refused.expect_err("it cannot be read").to_string();
         assert!(text.contains(says) && text.contains("ca_file"), "{text}");
