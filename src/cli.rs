@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use watchdog_core::names::Service;
+
 use crate::drill::{DrillArgs, RevertArgs, ServiceArgs};
 use crate::place::DATA_DIR_ENV;
 
@@ -326,7 +328,11 @@ impl TokenRole {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Report every mistake with its line; exit 0 if there is none
-    Check,
+    Check {
+        /// Say which policy binds this service, and where each key of it stands
+        #[arg(long)]
+        service: Option<Service>,
+    },
     /// Print the configuration in force, with the origin of every value
     Print,
 }

@@ -10,6 +10,7 @@ mod environment;
 mod expand;
 mod mistake;
 mod origin;
+pub mod policy;
 mod print;
 mod read;
 mod service;
@@ -42,6 +43,8 @@ pub struct Config {
     pub watchdog: watchdog::Config,
     pub gate: agent_gate::Config,
     pub policy: agent_gate::Policy,
+    #[serde(rename = "environment", skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<policy::EnvironmentTable>,
     pub telemetry: TelemetryConfig,
     #[serde(rename = "service", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceTable>,
@@ -55,6 +58,7 @@ impl Default for Config {
             watchdog: watchdog::Config::default(),
             gate: agent_gate::Config::default(),
             policy: agent_gate::Policy::default(),
+            environments: Vec::new(),
             telemetry: TelemetryConfig::default(),
             services: Vec::new(),
         }
@@ -134,10 +138,13 @@ fn across(config: &Config, origins: &Origins, source: &str) -> Vec<Mistake> {
             let text = format!("service `{}` is configured twice", service.name);
             found.push(Mistake::at(source, span, text));
         }
-        for (key, text) in service.mistakes(&config.policy, &config.watchdog.judge) {
+        for (key, text) in service.mistakes(&config.watchdog.judge) {
             let path = origin::join(&entry, &key);
             found.push(Mistake::at(source, origins.nearest(&path), text));
         }
+    }
+    for (path, text) in policy::mistakes(config, origins) {
+        found.push(Mistake::at(source, origins.nearest(&path), text));
     }
     found
 }

@@ -165,16 +165,26 @@ pub struct ServiceConfig {
 impl ServiceConfig {
     /// The URLs of this table that the gate calls.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
-        let revert = self.revert.as_ref().and_then(|revert| match revert {
-            RevertAction::Exec { .. } => None,
-            RevertAction::Webhook { url, .. } => Some(url.as_str()),
-        });
+        let revert = self.revert.as_ref().and_then(RevertAction::url);
         let targets = self.target.iter().filter_map(|target| match &target.fence {
             Fence::Apply { .. } | Fence::Missing => None,
             Fence::Webhook { url, .. } => Some(url.as_str()),
         });
         revert.into_iter().chain(targets)
     }
+}
+
+/// One `[[environment]]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentConfig {
+    pub name: Environment,
+    /// The way back of its services that have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<RevertAction>,
+    /// Keys of `[policy]` that differ for its services.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub policy: serde_json::Map<String, serde_json::Value>,
 }
 
 fn environment_default() -> Environment {
@@ -189,6 +199,16 @@ pub enum RevertAction {
     Exec { argv: Vec<String>, timeout_ms: u64 },
     /// A signed POST; any 2xx means taken.
     Webhook { url: String, secret: Secret, timeout_ms: u64 },
+}
+
+impl RevertAction {
+    /// The URL that the gate calls for it.
+    pub(crate) fn url(&self) -> Option<&str> {
+        match self {
+            Self::Exec { .. } => None,
+            Self::Webhook { url, .. } => Some(url),
+        }
+    }
 }
 
 /// A text that is never shown.

@@ -28,7 +28,7 @@ pub mod tokens;
 mod when;
 
 pub use agent_gate_core::policy::Policy;
-pub use config::{Config, RevertAction, ServiceConfig};
+pub use config::{Config, EnvironmentConfig, RevertAction, ServiceConfig};
 pub use metrics::MetricsPage;
-pub use start::{BootstrapToken, Bound, RunError, StartError, Wiring, bind};
+pub use start::{BootstrapToken, Bound, Policies, RunError, StartError, Wiring, bind};
 pub use tokens::Role;

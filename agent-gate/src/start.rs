@@ -6,24 +6,23 @@
 //!
 //! Invariant: nothing is served before the state on disk has been read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_gate_core::latch::Latch;
-use agent_gate_core::policy::{self, Policy, PolicySet, ServicePolicy};
+use agent_gate_core::policy::PolicySet;
 use front_door::Limits;
 use outside::{Outside, Reach, Settings};
 use prometheus_client::collector::Collector;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use watchdog_core::names::{Boot, Service};
+use watchdog_core::names::{Boot, Environment, Service};
 use watchdog_core::tick::Tick;
 
 use crate::api::{self, Api};
@@ -39,6 +38,10 @@ use crate::store::postgres::{Database, Turns};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Reader, StoreError, TokenRow};
 use crate::tokens::{self, Role, TokenBook};
+
+pub mod policies;
+
+pub use policies::Policies;
 
 /// What a gate needs besides its configuration. The root package reads it from files.
 #[derive(Clone)]
@@ -81,8 +84,18 @@ pub enum StartError {
     Listen(#[source] std::io::Error),
     #[error("start gate: gate.{0}")]
     Outside(String),
-    #[error("start gate: service {service}: {problem}")]
-    Service { service: String, problem: String },
+    #[error("start gate: {table}: {problem}")]
+    Policy { table: String, problem: String },
+}
+
+impl StartError {
+    fn service(name: &Service, problem: String) -> Self {
+        Self::Policy { table: format!("service {name}"), problem }
+    }
+
+    fn environment(name: &Environment, problem: String) -> Self {
+        Self::Policy { table: format!("environment {name}"), problem }
+    }
 }
 
 /// Why a gate stopped before it was told to.
@@ -110,18 +123,16 @@ pub struct Bound {
 /// Checks the configuration and takes the port.
 ///
 /// # Errors
-/// [`StartError`] if a service's policy is wrong or the port cannot be had.
+/// [`StartError`] if a policy is wrong or the port cannot be had.
 pub async fn bind(
     config: Config,
-    policy: Policy,
+    policies: impl Into<Policies>,
     services: Vec<ServiceConfig>,
 ) -> Result<Bound, StartError> {
-    let reverts = services
-        .iter()
-        .filter_map(|each| Some((each.name.clone(), each.revert.clone()?)))
-        .collect();
-    let policy = policy_set(policy, &services)?;
-    let outside = outside(&config, &services).map_err(StartError::Outside)?;
+    let policies = policies.into();
+    let reverts = policies.ways_back(&services);
+    let policy = policies.set(&services)?;
+    let outside = outside(&config, &policies, &services).map_err(StartError::Outside)?;
     let listener = front_door::bind(config.listen).await.map_err(StartError::Listen)?;
     let address = listener.local_addr().map_err(StartError::Listen)?;
     let metrics = Arc::default();
@@ -129,8 +140,13 @@ pub async fn bind(
 }
 
 /// The client towards all URLs of the configuration.
-fn outside(config: &Config, services: &[ServiceConfig]) -> Result<Outside, String> {
-    let urls: Vec<&str> = services.iter().flat_map(ServiceConfig::urls).collect();
+fn outside(
+    config: &Config,
+    policies: &Policies,
+    services: &[ServiceConfig],
+) -> Result<Outside, String> {
+    let of = policies.environments.iter().filter_map(|table| table.revert.as_ref()?.url());
+    let urls: Vec<&str> = services.iter().flat_map(ServiceConfig::urls).chain(of).collect();
     Outside::new(Settings {
         urls: &urls,
         ca_file: config.ca_file.as_deref(),
@@ -278,82 +294,11 @@ pub(crate) fn missing(book: &TokenBook, tokens: &[BootstrapToken], now: Tick) ->
     tokens.iter().map(row).filter(is_missing).collect()
 }
 
-/// `[policy]` with each service's own keys laid over it.
-fn policy_set(fleet: Policy, services: &[ServiceConfig]) -> Result<PolicySet, StartError> {
-    let (mut names, mut targets) = (BTreeSet::new(), BTreeSet::new());
-    let mut bound = Vec::with_capacity(services.len());
-    for service in services {
-        let refuse =
-            |problem: String| StartError::Service { service: service.name.to_string(), problem };
-        if !names.insert(&service.name) {
-            return Err(refuse("is configured twice; keep one [[service]] table".to_owned()));
-        }
-        for target in &service.target {
-            if !targets.insert(&target.name) {
-                return Err(refuse(format!("target {} is named twice", target.name)));
-            }
-        }
-        let policy = overlay(&fleet, service).map_err(refuse)?;
-        if let Some((key, problem)) = policy.mistakes().into_iter().next() {
-            return Err(refuse(format!("policy.{key} {problem}")));
-        }
-        let revert = match service.revert {
-            Some(_) => policy::RevertAction::Configured,
-            None => policy::RevertAction::Missing,
-        };
-        bound.push(ServicePolicy {
-            name: service.name.clone(),
-            environment: service.environment.clone(),
-            revert,
-            policy,
-        });
-    }
-    Ok(PolicySet::new(fleet, bound, |text| hex::encode(Sha256::digest(text.as_bytes()))))
-}
-
-fn overlay(fleet: &Policy, service: &ServiceConfig) -> Result<Policy, String> {
-    let mut keys = match serde_json::to_value(fleet) {
-        Ok(serde_json::Value::Object(keys)) => keys,
-        Ok(_) | Err(_) => return Err("the policy is not a table".to_owned()),
-    };
-    keys.extend(service.policy.clone());
-    serde_json::from_value(keys.into()).map_err(|error| format!("policy: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use agent_gate_core::policy::Policy;
+
     use super::*;
-
-    fn service(name: &str, policy: serde_json::Value) -> ServiceConfig {
-        serde_json::from_value(serde_json::json!({"name": name, "policy": policy}))
-            .expect("a service table")
-    }
-
-    #[test]
-    fn a_service_changes_only_the_keys_it_names() {
-        let fleet = Policy { bake_ms: 7, ..Policy::default() };
-        let services = [service("a", serde_json::json!({"dwell_ms": 9}))];
-        let set = policy_set(fleet.clone(), &services).expect("a good policy");
-        let bound = set.of(&Service::new("a").expect("a name"));
-        assert_eq!((bound.dwell_ms, bound.bake_ms), (9, 7));
-        assert_eq!(set.of(&Service::new("b").expect("a name")), &fleet);
-    }
-
-    #[test]
-    fn a_wrong_policy_key_or_value_names_the_service_and_the_key() {
-        for (policy, says) in [
-            (serde_json::json!({"dwell": 9}), "unknown field `dwell`"),
-            (serde_json::json!({"dwell_ms": 0}), "policy.dwell_ms must be at least 1"),
-        ] {
-            let error = policy_set(Policy::default(), &[service("shop", policy)])
-                .expect_err("a wrong policy")
-                .to_string();
-            assert!(error.contains("service shop") && error.contains(says), "{error}");
-        }
-        let twice = [service("a", serde_json::json!({})), service("a", serde_json::json!({}))];
-        let error = policy_set(Policy::default(), &twice).expect_err("twice").to_string();
-        assert!(error.contains("configured twice"), "{error}");
-    }
 
     #[tokio::test]
     async fn a_used_port_is_an_error_that_says_which() {

@@ -129,6 +129,12 @@ fn toml_text(loaded: &Loaded, path: &str, value: &Value) -> Option<String> {
     })
 }
 
+/// A value by itself, on one line.
+#[must_use]
+pub fn plain(value: &Value) -> String {
+    toml_text(&Loaded::default(), "", value).unwrap_or_else(|| "none".to_owned())
+}
+
 /// A path without the indexes, as TOML writes it in a header.
 fn header(path: &str) -> String {
     let mut out = String::new();

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use agent_gate::RevertAction;
 use agent_gate::config::Target;
-use agent_gate::{Policy, RevertAction};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::Spanned;
@@ -14,8 +14,6 @@ use watchdog_core::liveness::{LivenessContract, Plan, Unkept, plan};
 use watchdog_core::names::{Environment, Service};
 use watchdog_core::tally::Signal;
 use watchdog_core::watch::WatchConfig;
-
-use super::mistake::in_our_words;
 
 /// One `[[service]]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,7 +88,7 @@ impl ServiceTable {
 
     /// What is wrong with this table although every key is well formed, by key.
     #[must_use]
-    pub fn mistakes(&self, policy: &Policy, judge: &WatchConfig) -> Vec<(String, String)> {
+    pub fn mistakes(&self, judge: &WatchConfig) -> Vec<(String, String)> {
         let mut found = Vec::new();
         for (key, value) in [
             ("beat_interval_ms", self.beat_interval_ms == Some(0)),
@@ -105,19 +103,6 @@ impl ServiceTable {
         if let Some(Err(unkept)) = self.plan(judge) {
             found.push(("liveness".to_owned(), format!("liveness of `{}`: {unkept}", self.name())));
         }
-        for (key, value) in &self.policy {
-            if let Err(error) = overridden(policy, key, value) {
-                found.push((format!("policy.{key}"), error));
-            }
-        }
         found
     }
-}
-
-/// Whether `key = value` can stand in a policy.
-fn overridden(policy: &Policy, key: &str, value: &Value) -> Result<(), String> {
-    let mut merged = serde_json::to_value(policy).map_err(|error| error.to_string())?;
-    merged[key] = value.clone();
-    let read = Policy::deserialize(merged);
-    read.map(drop).map_err(|error| format!("policy.{key}: {}", in_our_words(&error.to_string())))
 }

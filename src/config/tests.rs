@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, Loaded, parse, print};
+use super::{Config, Loaded, parse, policy, print};
 
 fn read(text: &str) -> Result<Loaded, String> {
     parse(Path::new("t.toml"), text.to_owned()).map_err(|mistakes| mistakes.to_string())
@@ -93,6 +93,77 @@ fn a_policy_of_one_service_is_checked_like_the_policy() {
     let error = read("[[service]]\nname = \"a\"\n[service.policy]\nbake_m = 5\n").unwrap_err();
     assert!(error.contains("t.toml:4:1: policy.bake_m: unknown key `bake_m`"), "{error}");
     assert!(read("[[service]]\nname = \"a\"\n[service.policy]\nbake_ms = 5\n").is_ok());
+}
+
+#[test]
+fn every_mistake_in_policies_is_shown_at_the_key_that_is_wrong() {
+    let error = read(
+        "\
+[policy]
+patience_ms = 9000
+[[environment]]
+name = \"live\"
+[environment.policy]
+bake_m = 5
+open_max = 7
+[[environment]]
+name = \"lvie\"
+[[environment]]
+name = \"live\"
+[[service]]
+name = \"a\"
+environment = \"live\"
+[service.policy]
+gap_max_ms = 8000
+freeze_scope = { stuck = \"service\" }
+evidence_min = 0
+",
+    )
+    .unwrap_err();
+    for expected in [
+        "t.toml:1:2: policy.gap_max_ms is beyond patience_ms = 9000",
+        "t.toml:6:1: policy.bake_m: unknown key `bake_m`; did you mean `bake_ms`?",
+        "t.toml:7:1: policy.open_max holds for the whole fleet; set it in [policy]",
+        "t.toml:9:1: environment `lvie` has no service in it",
+        "t.toml:11:1: environment `live` is configured twice",
+        "t.toml:17:1: policy.freeze_scope lets stuck reach less far",
+        "t.toml:18:1: policy.evidence_min must be at least 1",
+    ] {
+        assert!(error.contains(expected), "{expected}\nis not in\n{error}");
+    }
+    assert!(error.ends_with("7 mistakes in t.toml"), "{error}");
+}
+
+#[test]
+fn the_policy_of_a_service_is_explained_with_the_place_of_each_key() {
+    let loaded = read(
+        "\
+[policy]
+bake_ms = 7000
+[[environment]]
+name = \"live\"
+revert = { exec = [\"/bin/back\"] }
+policy = { dwell_ms = 8000, approval = \"always\" }
+[[service]]
+name = \"a\"
+environment = \"live\"
+policy = { dwell_ms = 9000 }
+",
+    )
+    .unwrap();
+    let explained = policy::explain(&loaded, &"a".parse().unwrap());
+    let text = policy::text(&explained);
+    for expected in [
+        "# service a in environment live\n# a person must approve: true\n# revert: exec",
+        "dwell_ms = 9000                          # [[service]] a, t.toml:10",
+        "approval = \"always\"                      # [[environment]] live, t.toml:6",
+        "bake_ms = 7000                           # [policy], t.toml:2",
+        "evidence_min = 50                        # default",
+    ] {
+        assert!(text.contains(expected), "{expected}\nis not in\n{text}");
+    }
+    let stray = policy::text(&policy::explain(&loaded, &"b".parse().unwrap()));
+    assert!(stray.contains("dwell_ms = 5000") && stray.contains("# revert: none"), "{stray}");
 }
 
 #[test]

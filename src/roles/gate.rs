@@ -30,13 +30,13 @@ async fn serve(
     let _lock = place.lock(ROLE)?;
     let boot = start.boot.clone();
     let wiring = wiring(&place, boot.clone())?;
-    let config = start.loaded.config.clone();
-    let mut gate = config.gate;
+    let config = &start.loaded.config;
+    let mut gate = config.gate.clone();
     let listen = args.listen.unwrap_or(gate.listen);
     let last = place.run::<Listen>(ROLE).map(|run| run.listen);
     gate.listen = settled(listen, last).await;
-    let services = config.services.iter().map(|table| table.for_gate()).collect();
-    let mut bound = agent_gate::bind(gate, config.policy, services)
+    let (policies, services) = (config.policies(), config.services_of_gate());
+    let mut bound = agent_gate::bind(gate, policies, services)
         .await
         .map_err(|error| RoleError::Start(error.into()))?;
     if let Some(telemetry) = &start.telemetry {

@@ -45,7 +45,14 @@ pub fn run(globals: &Globals, command: &ConfigCommand) -> Ending {
         eprintln!("warning: {warning}");
     }
     match (command, globals.output) {
-        (ConfigCommand::Check, _) => {
+        (ConfigCommand::Check { service: Some(service) }, output) => {
+            let explained = config::policy::explain(&loaded, service);
+            match output {
+                Output::Table => render::say(&config::policy::text(&explained)),
+                Output::Json | Output::Yaml => render::print_data(output, &explained),
+            }
+        }
+        (ConfigCommand::Check { service: None }, _) => {
             match &loaded.file {
                 Some(file) => eprintln!("{} is good", file.display()),
                 None => eprintln!("no configuration file; the defaults are good"),

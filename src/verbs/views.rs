@@ -221,7 +221,14 @@ fn decision_text(item: &Value) -> String {
         format!("  says      {} ({})", word(&request["summary"]), word(&request["agent"])),
     ];
     for reason in item["reasons"].as_array().into_iter().flatten() {
-        lines.push(format!("  because   {}: {}", word(&reason["code"]), word(&reason["message"])));
+        let rule = &reason["rule"];
+        let by = if rule.is_null() {
+            String::new()
+        } else {
+            format!(" ({} in {})", word(&rule["key"]), word(&rule["table"]))
+        };
+        let (code, message) = (word(&reason["code"]), word(&reason["message"]));
+        lines.push(format!("  because   {code}: {message}{by}"));
     }
     lines.push(format!(
         "  sight     {} for {}, attested {} ago: {}",

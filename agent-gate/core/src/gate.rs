@@ -20,17 +20,21 @@
 
 pub mod admission;
 mod answer;
+pub(crate) mod approvals;
 pub mod bake;
 pub mod clock;
 pub mod decision;
+mod dissent;
 mod drift;
 pub mod effect;
 pub mod event;
 pub mod freeze;
 pub mod ledger;
+pub mod quorum;
 mod request;
 pub mod revert;
 pub mod rollout;
+pub mod rule;
 pub mod sight;
 mod turn;
 pub mod wake;
@@ -167,9 +171,10 @@ impl Gate {
             services.extend(self.ledger.open().map(|rollout| &rollout.request.service));
             // A service that goes blind soon after a confirmed rollout puts that one under
             // suspicion.
-            services.extend(
-                self.sight.lost(now).filter(|service| self.ledger.confirmed_of(service).is_some()),
-            );
+            services.extend(self.sight.lost(now).filter(|service| {
+                self.ledger.confirmed_of(service).is_some() || self.sight.is_disputed(service)
+            }));
+            services.extend(self.ledger.head().dissent.keys());
         }
         Snapshot {
             services: services

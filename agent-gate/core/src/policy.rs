@@ -7,12 +7,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use watchdog_core::names::{Environment, Service};
 
+use crate::gate::freeze::FreezeCause;
 use crate::ids::AgentName;
 use crate::scope::Scope;
+
+mod agents;
+mod freeze_scope;
+mod tables;
+
+pub use agents::{Agents, Owners};
+pub use freeze_scope::{FreezeScope, FreezeScopes, Trigger};
+pub use tables::{Table, Tables};
+
+/// Keys that hold for the fleet as a whole; no other table can set them.
+pub const FLEET_KEYS: [&str; 5] =
+    ["attestation_ttl_max_ms", "budget_max", "budget_start", "open_max", "watchdog_forget_ms"];
 
 /// Which environments need a person's approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,15 +36,6 @@ pub enum ApprovalRule {
     Always,
     /// Services of the environment named `production` need it.
     Production,
-}
-
-/// How far an automatic freeze reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FreezeScope {
-    Fleet,
-    Environment,
-    Service,
 }
 
 /// Who settles a rollout that could not be judged.
@@ -90,8 +95,14 @@ macro_rules! policy {
 }
 
 policy! {
+    /// The agents that may roll out, by the names of their credentials.
+    agents: Agents = Agents::all(),
     /// Where a person must approve before a rollout is allowed.
     approval: ApprovalRule = ApprovalRule::Production,
+    /// How many persons must approve, where one must.
+    approvals: u32 = 1,
+    /// Who owns which agent: an owner's approval needs that of a person who is none.
+    owners: Owners = Owners::default(),
     /// For how long an approval stands, in milliseconds, unless the person says otherwise.
     approval_ttl_ms: u64 = 3_600_000,
     /// For how long a service must have been seen live before a rollout is allowed, and for how
@@ -105,7 +116,7 @@ policy! {
     /// Records of the new revision without which a bake concludes nothing.
     evidence_min: u64 = 50,
     /// The scope of automatic freezes.
-    freeze_scope: FreezeScope = FreezeScope::Fleet,
+    freeze_scope: FreezeScopes = FreezeScopes::from(FreezeScope::Fleet),
     /// What becomes of a rollout that could not be judged.
     on_inconclusive: OnInconclusive = OnInconclusive::Person,
     /// What becomes of a deploy command under `holdpoint apply` when its permit is gone.
@@ -144,6 +155,9 @@ policy! {
     dry_run_ttl_ms: u64 = 86_400_000,
     /// How soon a failed dry run is tried again, at the next request.
     dry_run_retry_ms: u64 = 30_000,
+    /// How many watchdogs must see a service live; from 2 on, one that stands alone against them is
+    /// overruled.
+    quorum: u32 = 1,
     /// The longest time an attestation is relied on, whatever it says itself.
     attestation_ttl_max_ms: u64 = 5_000,
     /// A watchdog that is silent for so long is gone; until then its silence holds what it saw.
@@ -170,6 +184,8 @@ impl Policy {
             ("held_ttl_ms", self.held_ttl_ms),
             ("approval_ttl_ms", self.approval_ttl_ms),
             ("revert_deadline_ms", self.revert_deadline_ms),
+            ("quorum", u64::from(self.quorum)),
+            ("approvals", u64::from(self.approvals)),
             ("revert_attempts", u64::from(self.revert_attempts)),
             ("budget_start", u64::from(self.budget_start)),
             ("open_max", u64::from(self.open_max)),
@@ -186,6 +202,13 @@ impl Policy {
             if !(value > 0.0 && value < 1.0) {
                 found.push((key, "must lie between 0 and 1".to_owned()));
             }
+        }
+        if self.gap_max_ms > self.patience_ms {
+            let message = format!("is beyond patience_ms = {}, which ends first", self.patience_ms);
+            found.push(("gap_max_ms", message));
+        }
+        if let Some(message) = self.freeze_scope.contradiction() {
+            found.push(("freeze_scope", message));
         }
         if !(self.slow_tolerance >= 1.0 && self.slow_tolerance.is_finite()) {
             found.push(("slow_tolerance", "must be at least 1".to_owned()));
@@ -208,20 +231,19 @@ pub struct ServicePolicy {
     pub name: Service,
     pub environment: Environment,
     pub revert: RevertAction,
-    /// `[policy]` with the service's own keys laid over it.
+    /// `[policy]` with the keys of its environment and then its own laid over it.
     pub policy: Policy,
+    /// Where the keys that were laid over it stand.
+    pub tables: Tables,
 }
 
-impl ServicePolicy {
-    /// Whether a person must approve rollouts of this service.
-    #[must_use]
-    pub fn needs_approval(&self) -> bool {
-        match self.policy.approval {
-            ApprovalRule::Never => false,
-            ApprovalRule::Always => true,
-            ApprovalRule::Production => self.environment.as_str() == "production",
-        }
-    }
+/// One `[[environment]]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentPolicy {
+    pub name: Environment,
+    /// `[policy]` with the environment's keys laid over it.
+    pub policy: Policy,
+    pub tables: Tables,
 }
 
 /// The policy of the whole installation.
@@ -229,10 +251,15 @@ impl ServicePolicy {
 pub struct PolicySet {
     /// `[policy]`: what holds for the fleet and for services that are not configured.
     pub fleet: Policy,
+    pub environments: BTreeMap<Environment, EnvironmentPolicy>,
     pub services: BTreeMap<Service, ServicePolicy>,
     /// Names this policy in decision records: the hash of [`PolicySet::canonical`].
     pub hash: String,
 }
+
+/// The environment of services that name none.
+static DEFAULT: LazyLock<Environment> =
+    LazyLock::new(|| Environment::new("default").expect("the word is a valid name"));
 
 impl PolicySet {
     /// Collects the policy; `hash` makes the name of it from the canonical text.
@@ -241,8 +268,19 @@ impl PolicySet {
         services: impl IntoIterator<Item = ServicePolicy>,
         hash: impl FnOnce(&str) -> String,
     ) -> Self {
+        Self::layered(fleet, [], services, hash)
+    }
+
+    /// The same, with tables of environments between the fleet's and the services'.
+    pub fn layered(
+        fleet: Policy,
+        environments: impl IntoIterator<Item = EnvironmentPolicy>,
+        services: impl IntoIterator<Item = ServicePolicy>,
+        hash: impl FnOnce(&str) -> String,
+    ) -> Self {
         let services = services.into_iter().map(|each| (each.name.clone(), each)).collect();
-        let mut set = Self { fleet, services, hash: String::new() };
+        let environments = environments.into_iter().map(|each| (each.name.clone(), each)).collect();
+        let mut set = Self { fleet, environments, services, hash: String::new() };
         set.hash = hash(&set.canonical());
         set
     }
@@ -251,11 +289,18 @@ impl PolicySet {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut text = format!("[policy]\n{}", self.fleet.canonical());
+        for EnvironmentPolicy { name, policy, tables } in self.environments.values() {
+            let name = name.as_str();
+            let policy = policy.canonical();
+            write!(text, "[[environment]]\nname = {name:?}\ntables = {tables}\n{policy}")
+                .expect("writing to a String does not fail");
+        }
         for service in self.services.values() {
-            let ServicePolicy { name, environment, revert, policy } = service;
+            let ServicePolicy { name, environment, revert, policy, tables } = service;
             write!(
                 text,
-                "[[service]]\nname = {:?}\nenvironment = {:?}\nrevert = {revert:?}\n{}",
+                "[[service]]\nname = {:?}\nenvironment = {:?}\nrevert = {revert:?}\n\
+                 tables = {tables}\n{}",
                 name.as_str(),
                 environment.as_str(),
                 policy.canonical()
@@ -265,25 +310,48 @@ impl PolicySet {
         text
     }
 
+    /// The policy that binds `service`, and where its keys stand.
+    #[must_use]
+    pub fn binding(&self, service: &Service) -> (&Policy, &Tables) {
+        static NONE: Tables = Tables::none();
+        if let Some(configured) = self.services.get(service) {
+            return (&configured.policy, &configured.tables);
+        }
+        let default = self.environments.get(&*DEFAULT);
+        default.map_or((&self.fleet, &NONE), |each| (&each.policy, &each.tables))
+    }
+
     /// The policy that binds `service`.
     #[must_use]
     pub fn of(&self, service: &Service) -> &Policy {
-        self.services.get(service).map_or(&self.fleet, |configured| &configured.policy)
+        self.binding(service).0
+    }
+
+    /// Whether a person must approve rollouts of `service`.
+    #[must_use]
+    pub fn needs_approval(&self, service: &Service) -> bool {
+        match self.of(service).approval {
+            ApprovalRule::Never => false,
+            ApprovalRule::Always => true,
+            ApprovalRule::Production => self.environment(service).as_str() == "production",
+        }
     }
 
     /// The environment of `service` by configuration; `default` if it is not configured.
     #[must_use]
     pub fn environment(&self, service: &Service) -> Environment {
-        self.services.get(service).map_or_else(
-            || Environment::new("default").expect("the word is a valid name"),
-            |configured| configured.environment.clone(),
-        )
+        let configured = self.services.get(service).map(|each| &each.environment);
+        configured.unwrap_or(&DEFAULT).clone()
     }
 
-    /// The scope of an automatic freeze for what happened to `service`.
+    /// The scope of the gate's own freeze for `cause`.
     #[must_use]
-    pub fn freeze_scope(&self, service: &Service) -> Scope {
-        match self.of(service).freeze_scope {
+    pub fn freeze_scope(&self, cause: &FreezeCause) -> Scope {
+        // Nobody knows how far it reaches, or a caller said it.
+        let Some((service, trigger)) = cause.service().zip(Trigger::of(cause)) else {
+            return Scope::Fleet;
+        };
+        match self.of(service).freeze_scope.scope(trigger) {
             FreezeScope::Fleet => Scope::Fleet,
             FreezeScope::Environment => Scope::Environment(self.environment(service)),
             FreezeScope::Service => Scope::Service(service.clone()),

@@ -30,6 +30,8 @@ pub struct DecisionView {
     /// `allow`, `hold` or `deny`.
     decision: &'static str,
     reasons: Vec<ReasonView>,
+    /// SHA-256 of the policy that was used.
+    policy_hash: String,
     /// Inputs and decision as the machine recorded them; only in `GET /v1/decisions/{id}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -135,6 +137,7 @@ fn view(body: &str, record: Option<Box<RawValue>>) -> Result<DecisionView, Refus
         service: known.inputs.request.service.to_string(),
         decision: known.decision.kind.as_str(),
         reasons: known.decision.reasons.iter().map(ReasonView::of).collect(),
+        policy_hash: known.inputs.policy_hash,
         record,
     })
 }

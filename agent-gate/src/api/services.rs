@@ -37,7 +37,8 @@ pub struct ServiceView {
     /// Why the dry run failed.
     dry_run_failure: Option<String>,
     verdict: &'static str,
-    /// What the verdict rests on: `fresh`, `settling`, `watchdog_silent` or `never_heard`.
+    /// What the verdict rests on: `fresh`, `settling`, `no_quorum`, `watchdog_silent` or
+    /// `never_heard`.
     basis: &'static str,
     /// One sentence for a person.
     reason: String,
@@ -51,6 +52,8 @@ pub struct ServiceView {
     revisions: Vec<RevisionEvidence>,
     #[schema(value_type = Vec<Object>)]
     attested: Vec<AttestedBy>,
+    /// The watchdog whose word stands alone against at least two that agree.
+    suspect: Option<String>,
     /// Its rollouts that are not over.
     rollouts: Vec<String>,
     /// Its last confirmed rollout.
@@ -113,6 +116,7 @@ fn view(
             Basis::NeverHeard => "never_heard",
             Basis::WatchdogSilent => "watchdog_silent",
             Basis::Settling => "settling",
+            Basis::NoQuorum => "no_quorum",
             Basis::Fresh => "fresh",
         },
         reason: evidence.reason,
@@ -121,6 +125,7 @@ fn view(
         age_ms: evidence.age_ms,
         revisions: evidence.revisions,
         attested: evidence.attested,
+        suspect: evidence.suspect,
         rollouts: open.map(|rollout| rollout.id.to_string()).collect(),
         confirmed: gate.ledger.confirmed_of(service).map(|rollout| rollout.id.to_string()),
         drift: gate.ledger.drifted(service).map(ToString::to_string),

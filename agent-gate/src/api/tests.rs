@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use agent_gate_core::latch::Latch;
-use agent_gate_core::policy::{self, Policy, ServicePolicy};
+use agent_gate_core::policy::{self, Policy, ServicePolicy, Tables};
 use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -93,6 +93,7 @@ async fn api_on(store: Paused) -> (Api, Paused) {
         name: service(),
         environment: "default".parse().expect("a name"),
         revert: policy::RevertAction::Configured,
+        tables: Tables::default(),
         policy: policy.clone(),
     };
     let shared = Shared {

@@ -55,7 +55,10 @@ pub struct RolloutView {
     pub since_at_ms: u64,
     /// The epoch of the last permit.
     pub epoch: Option<u64>,
+    /// The newest approval.
     pub approval: Option<ApprovalView>,
+    /// The newest approval of each person.
+    pub approvals: Vec<ApprovalView>,
     /// Why it is being or was taken back.
     pub taken_back: Option<ReasonView>,
     /// The newest generation of its reverts.
@@ -97,6 +100,18 @@ pub struct ReasonView {
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// The rule it comes from, if a decision was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleView>,
+}
+
+/// The rule behind a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RuleView {
+    /// `[policy]`, `[[environment]] NAME`, `[[service]] NAME`, or `built in`.
+    pub table: String,
+    /// The key of the policy; of a built-in rule, the code.
+    pub key: String,
 }
 
 /// A freeze, in force or thawed.
@@ -173,7 +188,8 @@ impl RolloutView {
             since: at(rollout.since),
             since_at_ms: rollout.since.0,
             epoch: rollout.last_epoch.map(|epoch| epoch.0),
-            approval: rollout.approval.as_ref().map(ApprovalView::of),
+            approval: rollout.approvals.last().map(ApprovalView::of),
+            approvals: rollout.approvals.iter().map(ApprovalView::of).collect(),
             taken_back: rollout
                 .taken_back
                 .as_ref()
@@ -219,13 +235,17 @@ impl ReasonView {
             code: reason.code.as_str(),
             message: reason.message.clone(),
             service: reason.service.as_ref().map(ToString::to_string),
+            rule: reason
+                .rule
+                .as_ref()
+                .map(|rule| RuleView { table: rule.table.to_string(), key: rule.key.clone() }),
         }
     }
 
     /// A reason that is not about one service.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code: code.as_str(), message: message.into(), service: None }
+        Self { code: code.as_str(), message: message.into(), service: None, rule: None }
     }
 }
 

@@ -6,6 +6,7 @@
 use watchdog_core::verdict::VerdictKind;
 
 use crate::gate::answer::RETRY_MS;
+use crate::gate::approvals::{self, Missing};
 use crate::gate::bake::BakeSeen;
 use crate::gate::decision::{
     BudgetSeen, Code, Decision, DecisionKind, DecisionRecord, FreezeSeen, Inputs, PermitTerms,
@@ -26,6 +27,7 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
     case.sight();
     match inputs.question {
         Question::Admit | Question::Begin => {
+            case.agent();
             case.way_back();
             case.approval();
             case.drift();
@@ -48,7 +50,7 @@ struct Case<'a> {
 impl Case<'_> {
     fn say(&mut self, kind: DecisionKind, code: Code, message: String) {
         let service = Some(self.inputs.request.service.clone());
-        self.reasons.push((kind, Reason { code, message, service }));
+        self.reasons.push((kind, Reason { code, message, service, rule: None }));
     }
 
     fn hold(&mut self, code: Code, retry_ms: u64, message: String) {
@@ -60,6 +62,14 @@ impl Case<'_> {
         for freeze in &self.inputs.freezes {
             let message = format!("{} is frozen ({}): {}", freeze.scope, freeze.id, freeze.reason);
             self.say(DecisionKind::Deny, Code::Frozen, message);
+        }
+    }
+
+    fn agent(&mut self) {
+        let Inputs { requested_by, policy, request, .. } = self.inputs;
+        if let Some(name) = requested_by.as_ref().filter(|name| !policy.agents.admit(name)) {
+            let message = format!("the policy does not let {name} roll out {}", request.service);
+            self.say(DecisionKind::Deny, Code::AgentNotAllowed, message);
         }
     }
 
@@ -142,22 +152,16 @@ impl Case<'_> {
     }
 
     fn approval(&mut self) {
-        let Inputs { needs_approval, approval, now, environment, .. } = self.inputs;
-        let approved = approval.as_ref().is_some_and(|given| *now < given.until);
-        if *needs_approval && !approved {
-            let message = match approval {
-                Some(ended) => format!("the approval by {} has ended; a person approves", ended.by),
-                None => format!("a person must approve rollouts in {environment}"),
-            };
-            self.hold(Code::ApprovalNeeded, 10_000, message);
+        let missing = self.unapproved().filter(|_| self.inputs.needs_approval);
+        if let Some(Missing { code, message }) = missing {
+            self.hold(code, 10_000, message);
         }
     }
 
     /// A person who approves a change of a service that drifts approves what it starts from.
     fn drift(&mut self) {
-        let Inputs { drift, approval, now, request, .. } = self.inputs;
-        let approved = approval.as_ref().is_some_and(|given| *now < given.until);
-        if let Some(revision) = drift.as_ref().filter(|_| !approved) {
+        let Inputs { drift, request, .. } = self.inputs;
+        if let Some(revision) = drift.as_ref().filter(|_| self.unapproved().is_some()) {
             let message = format!(
                 "{} runs {revision}, which no permit led to; a person brings back what was \
                  granted, or approves",
@@ -165,6 +169,11 @@ impl Case<'_> {
             );
             self.hold(Code::Drift, 10_000, message);
         }
+    }
+
+    fn unapproved(&self) -> Option<Missing> {
+        let Inputs { approvals, requested_by, policy, environment, now, .. } = self.inputs;
+        approvals::missing(approvals, requested_by.as_deref(), policy, environment, *now)
     }
 
     fn predecessor(&mut self) {
@@ -231,9 +240,9 @@ impl Case<'_> {
             kind,
             permit: (kind == DecisionKind::Allow).then(|| grant(self.inputs)),
             retry_after_ms: (kind == DecisionKind::Hold).then_some(self.retry_ms),
-            needs_approval: reasons
-                .iter()
-                .any(|why| matches!(why.code, Code::ApprovalNeeded | Code::Drift)),
+            needs_approval: reasons.iter().any(|why| {
+                matches!(why.code, Code::ApprovalNeeded | Code::SecondPerson | Code::Drift)
+            }),
             reasons,
             ruling: None,
             comparison: None,
@@ -311,6 +320,7 @@ impl Ledger {
         let rollout = self.rollouts.get(&id).expect("a question is about a rollout of the ledger");
         let request = &rollout.request;
         let configured = step.policy.services.get(&request.service);
+        let (policy, tables) = step.policy.binding(&request.service);
         let busy = |other: &&Rollout| other.request.service == request.service;
         let telemetry =
             |other: &&Rollout| request.touches_telemetry && other.request.touches_telemetry;
@@ -320,6 +330,7 @@ impl Ledger {
             epoch: self.head.epoch,
             rollout: id,
             request: request.clone(),
+            requested_by: Some(rollout.requested_by.clone()),
             environment: step.policy.environment(&request.service),
             from: rollout.from.clone(),
             evidence: step.sight.of(&request.service).clone(),
@@ -339,9 +350,9 @@ impl Ledger {
             },
             busy: self.in_flight_beside(id).find(busy).map(|other| other.id),
             telemetry_change: self.in_flight_beside(id).find(telemetry).map(|other| other.id),
-            needs_approval: configured.is_some_and(|service| service.needs_approval()),
+            needs_approval: step.policy.needs_approval(&request.service),
             drift: self.drifted(&request.service).cloned(),
-            approval: rollout.approval.clone(),
+            approvals: rollout.approvals.clone(),
             revert: configured.map_or(RevertAction::Missing, |service| service.revert),
             readiness: self.readiness_now(step, &request.service),
             based_on: request.based_on.as_deref().map(|named| self.predecessor(named)),
@@ -349,8 +360,9 @@ impl Ledger {
             permit: rollout.permit().cloned(),
             next_permit: self.coming_permit(),
             bake,
-            policy: step.policy.of(&request.service).clone(),
+            policy: policy.clone(),
             policy_hash: step.policy.hash.clone(),
+            tables: Some(tables.clone()),
         }
     }
 

@@ -32,7 +32,7 @@ impl Ledger {
         {
             let TakenBack { code, why: message } = back.clone();
             let service = Some(rollout.request.service.clone());
-            decision.reasons.push(Reason { code, message, service });
+            decision.reasons.push(Reason { code, message, service, rule: None });
         }
         Ok(self.answer(id, decision))
     }
@@ -82,7 +82,7 @@ impl Decision {
         let service = Some(of.request.service.clone());
         Self {
             kind,
-            reasons: vec![Reason { code, message, service }],
+            reasons: vec![Reason { code, message, service, rule: None }],
             permit: None,
             retry_after_ms: (kind == DecisionKind::Hold).then_some(RETRY_MS),
             needs_approval: false,

@@ -100,7 +100,12 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
     };
     Decision {
         kind,
-        reasons: vec![Reason { code, message, service: Some(inputs.request.service.clone()) }],
+        reasons: vec![Reason {
+            code,
+            message,
+            service: Some(inputs.request.service.clone()),
+            rule: None,
+        }],
         permit: None,
         retry_after_ms: None,
         needs_approval: false,

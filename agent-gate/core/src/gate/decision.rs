@@ -12,13 +12,15 @@ use watchdog_core::verdict::VerdictKind;
 
 use crate::comparison::Comparison;
 use crate::gate::admission;
+use crate::gate::approvals::one_or_many;
 use crate::gate::bake::{self, BakeSeen, Ruling};
 use crate::gate::event::RolloutRequest;
 use crate::gate::freeze::{FreezeCause, Stage};
 use crate::gate::rollout::{Approval, Permit, StateName};
+use crate::gate::rule::{self, Rule};
 use crate::gate::sight::Evidence;
 use crate::ids::{DecisionId, Digest, Epoch, FreezeId, PermitId, RolloutId};
-use crate::policy::{Policy, RevertAction};
+use crate::policy::{Policy, RevertAction, Tables};
 use crate::scope::Scope;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,6 +67,9 @@ pub struct Reason {
     /// One sentence for a person.
     pub message: String,
     pub service: Option<Service>,
+    /// The rule it comes from; records of earlier versions name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
 }
 
 /// What the shell signs.
@@ -140,9 +145,13 @@ codes! {
     FromNotRunning = "from_not_running",
     /// A revision runs that no permit led to.
     Drift = "drift",
+    /// The policy does not let this agent roll out.
+    AgentNotAllowed = "agent_not_allowed",
     /// The request leads from a revision to itself.
     SameRevision = "same_revision",
     ApprovalNeeded = "approval_needed",
+    /// One person approved, and that is not enough.
+    SecondPerson = "second_person",
     Approved = "approved",
     Rejected = "rejected",
     /// What the request is based on is not confirmed with live evidence.
@@ -226,6 +235,9 @@ pub struct Inputs {
     pub epoch: Epoch,
     pub rollout: RolloutId,
     pub request: RolloutRequest,
+    /// The credential that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
     pub environment: Environment,
     /// The revision to go back to.
     pub from: Option<Revision>,
@@ -241,7 +253,8 @@ pub struct Inputs {
     /// What the service runs that no permit led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Revision>,
-    pub approval: Option<Approval>,
+    #[serde(default, alias = "approval", deserialize_with = "one_or_many")]
+    pub approvals: Vec<Approval>,
     pub revert: RevertAction,
     pub readiness: Readiness,
     pub based_on: Option<PredecessorSeen>,
@@ -253,6 +266,9 @@ pub struct Inputs {
     pub bake: Option<BakeSeen>,
     pub policy: Policy,
     pub policy_hash: String,
+    /// Where the keys of the policy stand; records of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Tables>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,8 +337,12 @@ impl DecisionRecord {
 /// The judge.
 #[must_use]
 pub fn decide(inputs: &Inputs) -> Decision {
-    match inputs.question {
+    let mut decision = match inputs.question {
         Question::Admit | Question::Begin | Question::Continue => admission::decide(inputs),
         Question::Bake => bake::decide(inputs),
+    };
+    if let Some(tables) = &inputs.tables {
+        rule::name(&mut decision, tables);
     }
+    decision
 }

@@ -100,6 +100,7 @@ pub enum CallReason {
     Suspicion,
     MassSilence,
     Drift,
+    Dissent,
 }
 
 impl CallReason {
@@ -112,6 +113,7 @@ impl CallReason {
             Self::Suspicion => "suspicion",
             Self::MassSilence => "mass_silence",
             Self::Drift => "drift",
+            Self::Dissent => "dissent",
         }
     }
 }
@@ -150,6 +152,8 @@ pub enum Refusal {
     Role { needs: &'static str },
     /// 403: the rollout is another credential's.
     NotYours { rollout: RolloutId },
+    /// 403: who asked for a rollout does not approve it.
+    OwnChange { rollout: RolloutId },
     /// 409: the permit was fenced off.
     OldEpoch { given: Epoch, now: Epoch },
     /// 409: the state does not allow the call.
@@ -181,7 +185,9 @@ impl Refusal {
     pub const fn status(&self) -> RefusalStatus {
         match self {
             Self::NoRollout(_) | Self::NoFreeze(_) => RefusalStatus::NotFound,
-            Self::Role { .. } | Self::NotYours { .. } => RefusalStatus::Forbidden,
+            Self::Role { .. } | Self::NotYours { .. } | Self::OwnChange { .. } => {
+                RefusalStatus::Forbidden
+            }
             Self::OldEpoch { .. }
             | Self::Illegal { .. }
             | Self::DifferentBody { .. }
@@ -201,6 +207,7 @@ impl Refusal {
             Self::NoFreeze(_) => "no_such_freeze",
             Self::Role { .. } => "role_forbids",
             Self::NotYours { .. } => "not_your_rollout",
+            Self::OwnChange { .. } => "own_change",
             Self::OldEpoch { .. } => "old_epoch",
             Self::Illegal { .. } => "illegal_transition",
             Self::DifferentBody { .. } => "different_body",
@@ -220,6 +227,7 @@ impl Refusal {
             Self::NoFreeze(_) => "list freezes with GET /v1/freezes",
             Self::Role { .. } => "use a credential of that role",
             Self::NotYours { .. } => "use the credential that requested the rollout",
+            Self::OwnChange { .. } => "let another person decide",
             Self::OldEpoch { .. } => {
                 "stop; then ask again with POST /v1/rollouts and the same change_id"
             }
@@ -242,6 +250,9 @@ impl fmt::Display for Refusal {
             Self::Role { needs } => write!(f, "only {needs} may do this"),
             Self::NotYours { rollout } => {
                 write!(f, "rollout {rollout} was requested with another credential")
+            }
+            Self::OwnChange { rollout } => {
+                write!(f, "{rollout} was asked for with this credential")
             }
             Self::OldEpoch { given, now } => {
                 write!(f, "epoch {given} is fenced off; the gate is at epoch {now}")

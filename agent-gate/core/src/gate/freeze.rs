@@ -124,19 +124,7 @@ impl Ledger {
 
     /// The gate's own freeze, in the scope that policy gives.
     pub(crate) fn freeze_for(&mut self, step: &mut Step<'_>, cause: FreezeCause, reason: &str) {
-        let scope = match &cause {
-            FreezeCause::Verdict { service, .. }
-            | FreezeCause::Regressed { service, .. }
-            | FreezeCause::Violation { service, .. }
-            | FreezeCause::Abandoned { service, .. }
-            | FreezeCause::Drift { service, .. } => step.policy.freeze_scope(service),
-            // These say that the narrow freeze was not enough, or that nobody knows how far it
-            // reaches.
-            FreezeCause::Stuck { .. }
-            | FreezeCause::Suspicion { .. }
-            | FreezeCause::MassSilence
-            | FreezeCause::Asked => Scope::Fleet,
-        };
+        let scope = step.policy.freeze_scope(&cause);
         self.freeze_scope(step, &scope, cause, reason, FrozenBy::Gate);
     }
 

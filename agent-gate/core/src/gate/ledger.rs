@@ -39,6 +39,9 @@ pub struct Head {
     /// What services run that no permit led to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drifted: BTreeMap<Service, Revision>,
+    /// Watchdogs whose word about a service stands alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dissent: BTreeMap<Service, String>,
 }
 
 /// The durable state. See the module's head.

@@ -9,6 +9,7 @@
 use watchdog_core::names::Revision;
 
 use crate::gate::answer::{Answered, agent_or_operator, operator};
+use crate::gate::approvals;
 use crate::gate::clock::Clock;
 use crate::gate::decision::{Code, Decision, DecisionKind, PermitTerms, Question, Reason};
 use crate::gate::effect::Refusal;
@@ -87,7 +88,7 @@ impl Ledger {
             requested_at: step.now,
             asked_at: step.now,
             from: request.from.clone(),
-            approval: None,
+            approvals: Vec::new(),
             baseline: None,
             last_epoch: None,
             fenced: None,
@@ -336,6 +337,10 @@ impl Ledger {
         by: &Caller,
     ) -> Answered {
         let rollout = self.shown(id, digest, by)?;
+        // Whoever asked for a change is the one person whose word says nothing about it.
+        if rollout.requested_by == by.name {
+            return Err(Refusal::OwnChange { rollout: id });
+        }
         let state = rollout.state.name();
         match state {
             StateName::Held | StateName::Allowed => {}
@@ -350,12 +355,18 @@ impl Ledger {
             | StateName::Expired
             | StateName::Aborted => return Err(Refusal::Illegal { state, call: "approved" }),
         }
-        let ttl_ms = step.policy.of(&rollout.request.service).approval_ttl_ms;
-        let until = step.now.plus_ms(expires_in_ms.unwrap_or(ttl_ms));
-        let (by, reason) = (by.name.clone(), reason.to_owned());
-        let message = format!("approved by {by}; the agent asks again");
+        let policy = step.policy.of(&rollout.request.service);
+        let place = step.policy.environment(&rollout.request.service);
+        let until = step.now.plus_ms(expires_in_ms.unwrap_or(policy.approval_ttl_ms));
+        let (by, reason, now) = (by.name.clone(), reason.to_owned(), step.now);
         let rollout = self.edit(step, id);
-        rollout.approval = Some(Approval { by, at: step.now, until, reason });
+        approvals::add(&mut rollout.approvals, Approval { by: by.clone(), at: now, until, reason });
+        let author = Some(rollout.requested_by.as_str());
+        let next = match approvals::missing(&rollout.approvals, author, policy, &place, now) {
+            Some(missing) => missing.message,
+            None => "the agent asks again".to_owned(),
+        };
+        let message = format!("approved by {by}; {next}");
         // The person waits on nothing here, and the agent asks again: that keeps the place alive.
         rollout.asked_at = step.now;
         let decision = Decision::plain(DecisionKind::Hold, Code::Approved, message, rollout);

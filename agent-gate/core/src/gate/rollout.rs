@@ -18,6 +18,7 @@ use watchdog_core::names::Revision;
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{RevisionEvidence, VerdictKind};
 
+use crate::gate::approvals::one_or_many;
 use crate::gate::bake::Bake;
 use crate::gate::clock::Clock;
 use crate::gate::decision::Code;
@@ -40,7 +41,9 @@ pub struct Rollout {
     pub asked_at: Tick,
     /// The revision to go back to, as asked or as seen; `None` while nobody knows.
     pub from: Option<Revision>,
-    pub approval: Option<Approval>,
+    /// The approvals of its digest, the newest of each person.
+    #[serde(default, alias = "approval", deserialize_with = "one_or_many")]
+    pub approvals: Vec<Approval>,
     /// What `from` had shown when the last permit was granted: the baseline that remains when the
     /// old revision is gone.
     pub baseline: Option<RevisionEvidence>,

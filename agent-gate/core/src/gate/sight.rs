@@ -16,6 +16,7 @@ use watchdog_core::names::{Boot, Revision, Service};
 use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{RevisionEvidence, Stage, Verdict, VerdictKind, WitnessState};
 
+use crate::gate::quorum::judge;
 use crate::gate::rollout::reverts;
 use crate::policy::PolicySet;
 
@@ -64,6 +65,9 @@ pub struct Evidence {
     pub witness: Option<WitnessState>,
     pub revisions: Vec<RevisionEvidence>,
     pub attested: Vec<AttestedBy>,
+    /// The watchdog whose word stands alone against at least two that agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<String>,
 }
 
 /// What a piece of evidence rests on.
@@ -76,6 +80,8 @@ pub enum Basis {
     WatchdogSilent,
     /// A watchdog that sees it, or the gate, has just started.
     Settling,
+    /// Fewer watchdogs than policy asks for see it.
+    NoQuorum,
     Fresh,
 }
 
@@ -103,6 +109,7 @@ impl Evidence {
             witness: None,
             revisions: Vec::new(),
             attested: Vec::new(),
+            suspect: None,
         }
     }
 
@@ -346,13 +353,18 @@ impl Sight {
     /// The evidence about `service` at `now`.
     #[must_use]
     pub fn look(&self, service: &Service, now: Tick, policy: &PolicySet) -> Evidence {
-        let dwell_ms = policy.of(service).dwell_ms;
+        let terms = policy.of(service);
         let by = self.seen.get(service).into_iter().flatten();
-        by.filter_map(|(name, seen)| {
-            Some(self.sources.get(name)?.evidence(name, seen, now, dwell_ms))
-        })
-        .reduce(worst)
-        .unwrap_or_else(Evidence::none)
+        let each = by.filter_map(|(name, seen)| {
+            Some(self.sources.get(name)?.evidence(name, seen, now, terms.dwell_ms))
+        });
+        together(each.collect(), terms.quorum)
+    }
+
+    /// Whether so many watchdogs know the service that one of them can stand alone.
+    #[must_use]
+    pub fn is_disputed(&self, service: &Service) -> bool {
+        self.seen.get(service).is_some_and(|by| by.len() > 2)
     }
 }
 
@@ -382,7 +394,7 @@ impl Source {
         let reason = match basis {
             Basis::WatchdogSilent => format!("watchdog {name} has been silent for {age_ms} ms"),
             Basis::Settling => format!("watchdog {name} has been heard for less than the dwell"),
-            Basis::Fresh | Basis::NeverHeard => seen.verdict.reason.to_string(),
+            Basis::Fresh | Basis::NeverHeard | Basis::NoQuorum => seen.verdict.reason.to_string(),
         };
         let live_ms = (now < self.expires)
             .then_some(seen.live_since)
@@ -405,8 +417,31 @@ impl Source {
             witness: seen.verdict.witness.as_ref().map(|witness| witness.state),
             revisions: seen.verdict.revisions.clone(),
             attested: vec![attested],
+            suspect: None,
         }
     }
+}
+
+/// What all watchdogs say, by the quorum.
+fn together(mut each: Vec<Evidence>, quorum: u32) -> Evidence {
+    let words: Vec<VerdictKind> = each.iter().map(|evidence| evidence.verdict).collect();
+    let judged = judge(&words, quorum);
+    let suspect = judged.suspect.map(|place| each[place].attested[0].watchdog.clone());
+    let against = each.iter().position(|evidence| !evidence.is_live());
+    let overruled = against.filter(|_| judged.is_overruled).map(|place| each.remove(place));
+    let live = words.iter().filter(|word| **word == VerdictKind::Live).count();
+    let mut evidence = each.into_iter().reduce(worst).unwrap_or_else(Evidence::none);
+    if let Some(overruled) = overruled {
+        evidence.attested.extend(overruled.attested);
+        evidence.attested.sort_unstable_by(|one, other| one.watchdog.cmp(&other.watchdog));
+    }
+    if judged.is_short && evidence.verdict != judged.verdict {
+        evidence.verdict = judged.verdict;
+        evidence.basis = Basis::NoQuorum;
+        evidence.reason = format!("{live} of the {quorum} watchdogs that policy asks see it live");
+    }
+    evidence.suspect = suspect;
+    evidence
 }
 
 /// The worse of two pieces of evidence, with the sources of both.

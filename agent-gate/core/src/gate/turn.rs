@@ -24,6 +24,7 @@ impl Ledger {
             self.turn_each(step);
         }
         self.turn_drift(step);
+        self.turn_dissent(step);
         self.turn_suspicion(step);
         self.turn_mass_silence(step);
     }

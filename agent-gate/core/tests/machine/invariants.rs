@@ -201,8 +201,8 @@ fn permits_need_sight(
             let renewed = matches!(event, Event::Renew { .. });
             assert!(renewed || terms.expires == *expired, "only a renewal prolongs: {event:?}");
         }
-        let needs = policy.services.get(&terms.service).is_none_or(|s| s.needs_approval());
-        let approved = rollout.approval.as_ref().is_some_and(|given| given.by == "ada");
+        let needs = policy.needs_approval(&terms.service);
+        let approved = rollout.approvals.iter().any(|given| given.by == "ada");
         assert!(!needs || approved, "a permit without approval");
         if fresh {
             let unproven = after.ledger.open().filter(|r| r.state.name() != StateName::Held);
@@ -253,8 +253,8 @@ fn agents_only_move_towards_safety(before: &Ledger, event: &Event, after: &Gate)
         }
     }
     for rollout in after.ledger.rollouts() {
-        let was = before.rollout(rollout.id).and_then(|before| before.approval.as_ref());
-        if was != rollout.approval.as_ref() {
+        let was = before.rollout(rollout.id).map_or(&[][..], |before| &before.approvals);
+        if was != rollout.approvals {
             assert_eq!(role, Some(Role::Operator), "only a person approves: {event:?}");
         }
         if let State::Confirmed { proof: Proof::Person, .. } = &rollout.state

@@ -84,7 +84,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     )
         .prop_map(|(approval, freeze_scope, revert, budget_start)| Policy {
             approval,
-            freeze_scope,
+            freeze_scope: freeze_scope.into(),
             on_inconclusive: if revert { OnInconclusive::Revert } else { OnInconclusive::Person },
             budget_start,
             ..policy()

@@ -12,7 +12,9 @@ use agent_gate_core::gate::freeze::Freeze;
 use agent_gate_core::gate::ledger::Ledger;
 use agent_gate_core::gate::rollout::{Rollout, StateName};
 use agent_gate_core::ids::{Epoch, FreezeId, RolloutId};
-use agent_gate_core::policy::{ApprovalRule, Policy, PolicySet, RevertAction, ServicePolicy};
+use agent_gate_core::policy::{
+    ApprovalRule, Policy, PolicySet, RevertAction, ServicePolicy, Tables,
+};
 use agent_gate_core::scope::Scope;
 use watchdog_core::attestation::Attestation;
 use watchdog_core::names::{Boot, Environment, Revision, Service};
@@ -78,6 +80,7 @@ pub fn policy_set(fleet: &Policy) -> PolicySet {
         name: service(name),
         environment: Environment::new(environment).expect("a valid name"),
         revert: RevertAction::Configured,
+        tables: Tables::default(),
         policy: fleet.clone(),
     };
     let services = [("a", "default"), ("b", "default"), ("paid", "production")].map(of);

@@ -10,7 +10,7 @@ use agent_gate_core::gate::effect::{Answer, DryRunOrder, Effect, RolloutAnswer};
 use agent_gate_core::gate::event::{Caller, Event, Outcome, Role, RolloutRequest};
 use agent_gate_core::gate::ledger::Ledger;
 use agent_gate_core::gate::rollout::{Rollout, StateName};
-use agent_gate_core::policy::{Policy, PolicySet, RevertAction, ServicePolicy};
+use agent_gate_core::policy::{Policy, PolicySet, RevertAction, ServicePolicy, Tables};
 use watchdog_core::names::{Environment, Revision, Service};
 use watchdog_core::tick::Tick;
 
@@ -43,6 +43,7 @@ thread_local! {
             name: service(),
             environment: Environment::new("default").expect("valid"),
             revert: RevertAction::Configured,
+            tables: Tables::default(),
             policy: Policy::default(),
         }],
         |text| format!("{} bytes", text.len()),

@@ -154,7 +154,7 @@ fn a_revert_that_fails_is_tried_again_and_then_gets_stuck() {
 #[test]
 fn a_revert_that_does_not_verify_is_stuck_at_its_deadline_and_freezes_the_fleet() {
     let narrow = agent_gate_core::policy::FreezeScope::Service;
-    let mut world = World::ready_with(&Policy { freeze_scope: narrow, ..policy() });
+    let mut world = World::ready_with(&Policy { freeze_scope: narrow.into(), ..policy() });
     world.bake("c1", "a");
     world.attest(VerdictKind::TelemetryLost, NEW);
     assert_eq!(world.in_force()[0].scope, Scope::Service(service("a")));
