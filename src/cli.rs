@@ -7,6 +7,7 @@ mod apply;
 mod duration;
 mod freezes;
 mod rollouts;
+mod waivers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use rollouts::{
     ApproveArgs, RejectArgs, RequestArgs, RolloutCommand, SettleArgs, SettleTo, StepArgs,
     TakeBackArgs, Wanted,
 };
+pub use waivers::WaiveCommand;
 
 /// A gate for autonomous agents: no proof of sight, no rollout.
 #[derive(Debug, Parser)]
@@ -114,6 +116,9 @@ pub enum Command {
     Thaw(ThawArgs),
     /// List the freezes in force
     Freezes(FreezesArgs),
+    /// Plan silence, end a plan, list them
+    #[command(subcommand)]
+    Waive(WaiveCommand),
     /// Show the roles, the freezes and the rollouts in flight
     Status,
     /// List the services as the gate sees them

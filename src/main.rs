@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         | Command::Backup(_)
         | Command::Token(_)
         | Command::Doctor
+        | Command::Waive(_)
         | Command::Healthcheck(_)) => verbs::run(&globals, command).into(),
     }
 }

@@ -12,6 +12,7 @@ mod rollouts;
 mod tap;
 mod tokens;
 mod views;
+mod waivers;
 
 use std::future::Future;
 
@@ -124,6 +125,7 @@ async fn dispatch(
         Command::Freeze(args) => freezes::freeze(session, args).await,
         Command::Thaw(args) => freezes::thaw(session, args).await,
         Command::Freezes(args) => freezes::list(session, args).await,
+        Command::Waive(command) => waivers::run(session, command).await,
         Command::Status => views::status(session).await,
         Command::Services => views::services(session).await,
         Command::Verdicts(args) => views::verdicts(session, args).await,

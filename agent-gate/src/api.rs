@@ -53,6 +53,7 @@ mod services;
 mod tests;
 mod token_calls;
 pub mod view;
+mod waivers;
 
 /// How long a call waits for the driver. A store that hangs longer makes no decision.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -183,6 +184,9 @@ fn serve(operation: Operation) -> MethodRouter<Api> {
         Call::ListFreezes => on(verb, freezes::list),
         Call::Freeze => on(verb, freezes::freeze),
         Call::Thaw => on(verb, freezes::thaw),
+        Call::ListWaivers => on(verb, waivers::list),
+        Call::Waive => on(verb, waivers::waive),
+        Call::EndWaiver => on(verb, waivers::end),
         Call::ListFences => on(verb, fences::list),
         Call::PollFence => on(verb, fences::poll),
         Call::ListServices => on(verb, services::list),

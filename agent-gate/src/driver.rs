@@ -376,6 +376,7 @@ impl Driver {
                 | Record::Rollout(_)
                 | Record::Blocked(..)
                 | Record::Readiness(..)
+                | Record::Waiver(_)
                 | Record::Head(_) => {}
             }
         }
@@ -399,6 +400,9 @@ impl Driver {
                 // The reply leaves after the commit, and then this is true.
                 let stage = freeze.stage.max(Stage::Durable);
                 Reply::Freeze { freeze: Box::new(Freeze { stage, ..freeze }), created }
+            }
+            Answer::Waiver { waiver, created } => {
+                Reply::Waiver { waiver: Box::new(waiver), created }
             }
             Answer::Attested => Reply::Attested,
             Answer::Refused(refusal) => Reply::Refused(refusal),

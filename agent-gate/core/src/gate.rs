@@ -37,6 +37,7 @@ pub mod rollout;
 pub mod rule;
 pub mod sight;
 mod turn;
+pub mod waiver;
 pub mod wake;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ use watchdog_core::tick::Tick;
 use crate::gate::effect::{Answer, Effect, Record, Refusal};
 use crate::gate::event::{Entry, Event};
 use crate::gate::ledger::{Ledger, Step};
-use crate::gate::sight::{Sight, Snapshot, Untaken};
+use crate::gate::sight::{Evidence, Sight, Snapshot, Untaken};
 use crate::gate::wake::{Due, Wake};
 use crate::policy::PolicySet;
 
@@ -75,7 +76,7 @@ impl Gate {
         let now = now.max(self.turned);
         // A driver may come late. What was lost between two events was lost at its own time, and
         // clocks must stand from then on, not from now on.
-        while let Some(lapse) = self.sight.lapse(self.turned).filter(|lapse| *lapse < now) {
+        while let Some((lapse, _)) = self.edge().filter(|(lapse, _)| *lapse < now) {
             self.turned = lapse;
             self.apply(Event::Turn, lapse, policy, &mut effects);
         }
@@ -123,6 +124,8 @@ impl Gate {
             | Event::Settle { .. }
             | Event::Freeze { .. }
             | Event::Thaw { .. }
+            | Event::Waive { .. }
+            | Event::EndWaiver { .. }
             | Event::Committed { .. }
             | Event::Fenced { .. }
             | Event::DryRunDone { .. }
@@ -136,9 +139,24 @@ impl Gate {
     #[must_use]
     pub fn deadline(&self) -> Option<(Tick, Wake)> {
         // Nobody's clock stands still when nothing is in flight.
-        let lapse = self.ledger.open().next().and(self.sight.lapse(self.turned));
-        let lapse = lapse.map(|at| (at, Wake::SightLapses));
+        let lapse = self
+            .edge()
+            .filter(|(_, wake)| *wake == Wake::WaiverTurns || self.ledger.open().next().is_some());
         self.due.after(self.turned).into_iter().chain(lapse).min()
+    }
+
+    /// When sight changes next without a word from anybody.
+    fn edge(&self) -> Option<(Tick, Wake)> {
+        let lapse = self.sight.lapse(self.turned).map(|at| (at, Wake::SightLapses));
+        let turn = self.ledger.waiver_edge(self.turned).map(|at| (at, Wake::WaiverTurns));
+        lapse.into_iter().chain(turn).min()
+    }
+
+    /// The evidence about `service` at `now`, by what is waived.
+    #[must_use]
+    pub fn look(&self, service: &Service, now: Tick, policy: &PolicySet) -> Evidence {
+        let waivers = self.ledger.waivers_for(service, now, policy);
+        self.sight.look(service, now, policy, &waivers)
     }
 
     /// Compares what `watchdog` sees run with what was granted.
@@ -179,9 +197,9 @@ impl Gate {
         Snapshot {
             services: services
                 .into_iter()
-                .map(|service| (service.clone(), self.sight.look(service, now, policy)))
+                .map(|service| (service.clone(), self.look(service, now, policy)))
                 .collect(),
-            mass_silence: self.sight.mass_silence(now),
+            mass_silence: self.sight.mass_silence(now) && !self.ledger.is_silence_waived(now),
             strange,
         }
     }
@@ -245,6 +263,8 @@ impl Ledger {
             Event::Thaw { freeze, reason, override_cause, by } => {
                 self.thaw(step, *freeze, reason, *override_cause, by)
             }
+            Event::Waive { waiver, by } => self.waive(step, waiver, by),
+            Event::EndWaiver { waiver, reason, by } => self.end_waiver(step, *waiver, reason, by),
             Event::Committed { freezes } => return self.committed(step, freezes),
             Event::Fenced { freeze, fenced } => return self.fenced(step, *freeze, *fenced),
             Event::DryRunDone { service, effect, result } => {

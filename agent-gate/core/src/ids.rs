@@ -88,6 +88,11 @@ counted! {
     PermitId, "p-"
 }
 
+counted! {
+    /// One waiver.
+    WaiverId, "w-"
+}
+
 /// The fencing epoch. Every freeze, restart and clock jump raises it; permits of an older one are
 /// dead where the event applies.
 #[derive(

@@ -25,8 +25,14 @@ pub use freeze_scope::{FreezeScope, FreezeScopes, Trigger};
 pub use tables::{Table, Tables};
 
 /// Keys that hold for the fleet as a whole; no other table can set them.
-pub const FLEET_KEYS: [&str; 5] =
-    ["attestation_ttl_max_ms", "budget_max", "budget_start", "open_max", "watchdog_forget_ms"];
+pub const FLEET_KEYS: [&str; 6] = [
+    "attestation_ttl_max_ms",
+    "budget_max",
+    "budget_start",
+    "open_max",
+    "waiver_max_ms",
+    "watchdog_forget_ms",
+];
 
 /// Which environments need a person's approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +117,8 @@ policy! {
     /// For how long a rollout is judged after its revision appeared; the clock stands still while
     /// there is no sight.
     bake_ms: u64 = 60_000,
+    /// The longest time in which a waiver of planned silence must be over.
+    waiver_max_ms: u64 = 86_400_000,
     /// For how long a permit lives after it was granted or renewed.
     permit_ttl_ms: u64 = 15_000,
     /// Records of the new revision without which a bake concludes nothing.

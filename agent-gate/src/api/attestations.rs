@@ -62,7 +62,9 @@ pub async fn attest(
         Reply::Attested => Ok((StatusCode::ACCEPTED, Json(Taken { seq }))),
         Reply::NotNew(error) => Err(refuse(&api, &error)),
         Reply::Refused(refusal) => Err(refused(&refusal)),
-        other @ (Reply::Rollout(_) | Reply::Freeze { .. }) => Err(super::unexpected(&other)),
+        other @ (Reply::Rollout(_) | Reply::Freeze { .. } | Reply::Waiver { .. }) => {
+            Err(super::unexpected(&other))
+        }
     }
 }
 

@@ -120,6 +120,9 @@ const fn needs_decider(call: Call) -> bool {
         | Call::Settle
         | Call::Freeze
         | Call::Thaw
+        | Call::ListWaivers
+        | Call::Waive
+        | Call::EndWaiver
         | Call::ListFences
         | Call::PollFence
         | Call::ListServices

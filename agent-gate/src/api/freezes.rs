@@ -91,7 +91,7 @@ fn answer(reply: Reply) -> Result<(StatusCode, Json<FreezeView>), Refusal> {
             Ok((status, Json(FreezeView::of(&freeze))))
         }
         Reply::Refused(refusal) => Err(refused(&refusal)),
-        other @ (Reply::Rollout(_) | Reply::Attested | Reply::NotNew(_)) => {
+        other @ (Reply::Rollout(_) | Reply::Waiver { .. } | Reply::Attested | Reply::NotNew(_)) => {
             Err(super::unexpected(&other))
         }
     }

@@ -22,6 +22,7 @@ use super::roles::{Access, Call, OPERATIONS, Operation, Verb};
 use super::view::{FreezeView, List, RolloutView};
 use super::{
     attestations, fences, freezes, health, records, refusal, rollouts, services, token_calls,
+    waivers,
 };
 use crate::tokens::Role;
 
@@ -105,6 +106,7 @@ fn parameters(operation: Operation) -> Vec<Parameter> {
     let mut all = match operation.call {
         Call::ListRollouts => rollouts::ListQuery::into_params(query),
         Call::ListFreezes => freezes::ListQuery::into_params(query),
+        Call::ListWaivers => waivers::ListQuery::into_params(query),
         Call::ListDecisions => records::DecisionsQuery::into_params(query),
         Call::ListAudit => records::AuditQuery::into_params(query),
         Call::Healthz
@@ -123,6 +125,8 @@ fn parameters(operation: Operation) -> Vec<Parameter> {
         | Call::Settle
         | Call::Freeze
         | Call::Thaw
+        | Call::Waive
+        | Call::EndWaiver
         | Call::ListFences
         | Call::PollFence
         | Call::ListServices
@@ -158,6 +162,8 @@ fn body(call: Call, schemas: &mut Schemas) -> Option<RequestBody> {
         Call::Settle => refer::<rollouts::SettleBody>(schemas),
         Call::Freeze => refer::<freezes::FreezeBody>(schemas),
         Call::Thaw => refer::<freezes::ThawBody>(schemas),
+        Call::Waive => refer::<waivers::WaiverBody>(schemas),
+        Call::EndWaiver => refer::<waivers::EndBody>(schemas),
         Call::PollFence => refer::<fences::FenceBody>(schemas),
         Call::CreateToken => refer::<token_calls::TokenBody>(schemas),
         Call::Attest => refer::<attestations::Statement>(schemas),
@@ -168,6 +174,7 @@ fn body(call: Call, schemas: &mut Schemas) -> Option<RequestBody> {
         | Call::ListRollouts
         | Call::ReadRollout
         | Call::ListFreezes
+        | Call::ListWaivers
         | Call::ListFences
         | Call::ListServices
         | Call::ListDecisions
@@ -201,6 +208,9 @@ fn responses(operation: Operation, schemas: &mut Schemas) -> Responses {
         Call::ListFreezes => ("200", Some(list::<FreezeView>(schemas))),
         Call::Freeze => ("201", Some(refer::<FreezeView>(schemas))),
         Call::Thaw => ("200", Some(refer::<FreezeView>(schemas))),
+        Call::ListWaivers => ("200", Some(list::<waivers::WaiverView>(schemas))),
+        Call::Waive => ("201", Some(refer::<waivers::WaiverView>(schemas))),
+        Call::EndWaiver => ("200", Some(refer::<waivers::WaiverView>(schemas))),
         Call::ListFences => ("200", Some(list::<fences::TargetView>(schemas))),
         Call::PollFence => ("200", Some(refer::<fences::FenceAnswer>(schemas))),
         Call::ListServices => ("200", Some(list::<services::ServiceView>(schemas))),
@@ -279,6 +289,9 @@ pub const fn words(call: Call) -> (&'static str, &'static str) {
         Call::ListFreezes => ("listFreezes", "Freezes in force; ?all=true for all"),
         Call::Freeze => ("freeze", "Stop the line; in force before the answer"),
         Call::Thaw => ("thaw", "Lift a freeze"),
+        Call::ListWaivers => ("listWaivers", "Planned silence; ?all=true for what is over too"),
+        Call::Waive => ("waive", "Plan silence: it freezes nothing, and nothing rolls out on it"),
+        Call::EndWaiver => ("endWaiver", "End a waiver before its time"),
         Call::ListFences => ("listFences", "Targets, and up to which epoch each is fenced"),
         Call::PollFence => ("pollFence", "All freezes for a fence, and what it holds"),
         Call::ListServices => {

@@ -365,9 +365,10 @@ async fn step(api: &Api, event: Event) -> Answer {
     match api.step(event).await? {
         Reply::Rollout(reply) => Ok(Json(answer(api, &reply))),
         Reply::Refused(refusal) => Err(refused(&refusal)),
-        other @ (Reply::Freeze { .. } | Reply::Attested | Reply::NotNew(_)) => {
-            Err(super::unexpected(&other))
-        }
+        other @ (Reply::Freeze { .. }
+        | Reply::Waiver { .. }
+        | Reply::Attested
+        | Reply::NotNew(_)) => Err(super::unexpected(&other)),
     }
 }
 

@@ -54,6 +54,8 @@ pub struct ServiceView {
     attested: Vec<AttestedBy>,
     /// The watchdog whose word stands alone against at least two that agree.
     suspect: Option<String>,
+    /// The waiver that takes a word about it back to `unknown`.
+    waived_by: Option<String>,
     /// Its rollouts that are not over.
     rollouts: Vec<String>,
     /// Its last confirmed rollout.
@@ -88,7 +90,7 @@ fn view(
     reverts: &BTreeMap<Service, RevertAction>,
     service: &Service,
 ) -> ServiceView {
-    let evidence = gate.sight.look(service, now, policy);
+    let evidence = gate.look(service, now, policy);
     let environment = policy.environment(service);
     let (dry_run, dry_run_failure) = match gate.ledger.readiness(service) {
         Readiness::NotTried => ("not_tried", None),
@@ -126,6 +128,7 @@ fn view(
         revisions: evidence.revisions,
         attested: evidence.attested,
         suspect: evidence.suspect,
+        waived_by: evidence.waived.map(|waiver| waiver.id.to_string()),
         rollouts: open.map(|rollout| rollout.id.to_string()).collect(),
         confirmed: gate.ledger.confirmed_of(service).map(|rollout| rollout.id.to_string()),
         drift: gate.ledger.drifted(service).map(ToString::to_string),

@@ -10,6 +10,7 @@ use agent_gate_core::gate::effect::{Refusal, RolloutAnswer};
 use agent_gate_core::gate::event::Event;
 use agent_gate_core::gate::freeze::Freeze;
 use agent_gate_core::gate::rollout::Rollout;
+use agent_gate_core::gate::waiver::Waiver;
 use agent_gate_core::policy::PolicySet;
 use tokio::sync::oneshot;
 use watchdog_core::tick::Tick;
@@ -50,6 +51,10 @@ pub enum Reply {
     Rollout(Box<RolloutReply>),
     Freeze {
         freeze: Box<Freeze>,
+        created: bool,
+    },
+    Waiver {
+        waiver: Box<Waiver>,
         created: bool,
     },
     Attested,

@@ -39,6 +39,7 @@ impl Changed {
                 | Record::Decision(_)
                 | Record::Blocked(..)
                 | Record::Readiness(..)
+                | Record::Waiver(_)
                 | Record::Head(_) => {}
             }
         }
@@ -107,7 +108,9 @@ fn caller(event: &Event) -> Option<&Caller> {
         | Event::Reject { by, .. }
         | Event::Settle { by, .. }
         | Event::Freeze { by, .. }
-        | Event::Thaw { by, .. } => Some(by),
+        | Event::Thaw { by, .. }
+        | Event::Waive { by, .. }
+        | Event::EndWaiver { by, .. } => Some(by),
         Event::Committed { .. }
         | Event::Fenced { .. }
         | Event::Attested(_)
@@ -133,6 +136,8 @@ const fn what(event: &Event) -> &'static str {
         Event::Settle { .. } => "settle",
         Event::Freeze { .. } => "freeze",
         Event::Thaw { .. } => "thaw",
+        Event::Waive { .. } => "waive",
+        Event::EndWaiver { .. } => "end_waiver",
         Event::Committed { .. } => "freeze_durable",
         Event::Fenced { .. } => "freeze_fenced",
         Event::Attested(_) => "attested",
@@ -155,6 +160,8 @@ fn named(event: &Event) -> Option<String> {
         | Event::Reject { rollout, .. }
         | Event::Settle { rollout, .. } => Some(rollout.to_string()),
         Event::Thaw { freeze, .. } | Event::Fenced { freeze, .. } => Some(freeze.to_string()),
+        Event::Waive { waiver, .. } => Some(waiver.scope.to_string()),
+        Event::EndWaiver { waiver, .. } => Some(waiver.to_string()),
         Event::DryRunDone { service, .. } => Some(service.to_string()),
         Event::GateStarted { .. } | Event::ClockJumped => Some("gate".to_owned()),
         // A request is about the rollout that it made.

@@ -27,6 +27,7 @@ const ATTESTED: &str = "attested";
 const ATTESTED_BY: &str = "attested/";
 const BLOCKED: &str = "blocked/";
 const READINESS: &str = "readiness/";
+const WAIVER: &str = "waiver/";
 
 /// The rows of one commit. A rollout that many steps of a batch changed is written once.
 #[derive(Debug, Default)]
@@ -80,6 +81,9 @@ impl Rows {
             }
             Record::Readiness(service, readiness) => {
                 self.meta.insert(format!("{READINESS}{service}"), json(&readiness));
+            }
+            Record::Waiver(waiver) => {
+                self.meta.insert(format!("{WAIVER}{}", waiver.id), json(&waiver));
             }
             Record::Head(head) => {
                 self.meta.insert(HEAD.to_owned(), json(&head));
@@ -191,6 +195,8 @@ pub fn found(loaded: &Loaded) -> Result<Found, StoreError> {
         } else if let Some(service) = key.strip_prefix(READINESS) {
             let service = service.to_owned().try_into().map_err(|error| row("meta", key, error))?;
             parts.readiness.push((service, read("meta", key, value)?));
+        } else if key.starts_with(WAIVER) {
+            parts.waivers.push(read("meta", key, value)?);
         } else if key == HEAD {
             parts.head = read("meta", key, value)?;
         } else if key == ALIVE {

@@ -21,4 +21,5 @@ mod stand;
 mod store;
 mod stores;
 mod turns;
+mod waivers;
 mod watchdog;

@@ -24,6 +24,8 @@ mod server;
 #[allow(dead_code, reason = "the suite on SQLite uses the rest")]
 #[path = "../gate/stand.rs"]
 mod stand;
+#[path = "../gate/waivers.rs"]
+mod waivers;
 #[allow(dead_code, reason = "the suite on SQLite uses the rest")]
 #[path = "../gate/watchdog.rs"]
 mod watchdog;

@@ -28,6 +28,7 @@ pub(crate) fn decide(inputs: &Inputs) -> Decision {
     match inputs.question {
         Question::Admit | Question::Begin => {
             case.agent();
+            case.waiver();
             case.way_back();
             case.approval();
             case.drift();
@@ -70,6 +71,16 @@ impl Case<'_> {
         if let Some(name) = requested_by.as_ref().filter(|name| !policy.agents.admit(name)) {
             let message = format!("the policy does not let {name} roll out {}", request.service);
             self.say(DecisionKind::Deny, Code::AgentNotAllowed, message);
+        }
+    }
+
+    fn waiver(&mut self) {
+        let Inputs { waiver, request, now, .. } = self.inputs;
+        if let Some(waiver) = waiver {
+            let left = waiver.until.since_ms(*now);
+            let service = &request.service;
+            let message = format!("silence of {service} is planned ({}), for {left} ms", waiver.id);
+            self.hold(Code::Waived, left, message);
         }
     }
 
@@ -344,6 +355,9 @@ impl Ledger {
                     stage: freeze.stage,
                 })
                 .collect(),
+            waiver: self
+                .waiver_over(&request.service, step.now, step.policy)
+                .map(|waiver| waiver.seen(None)),
             budget: BudgetSeen {
                 limit: self.budget(&step.policy.fleet),
                 in_use: self.in_use(rollout, step),

@@ -19,6 +19,7 @@ use crate::gate::freeze::{FreezeCause, Stage};
 use crate::gate::rollout::{Approval, Permit, StateName};
 use crate::gate::rule::{self, Rule};
 use crate::gate::sight::Evidence;
+use crate::gate::waiver::WaiverSeen;
 use crate::ids::{DecisionId, Digest, Epoch, FreezeId, PermitId, RolloutId};
 use crate::policy::{Policy, RevertAction, Tables};
 use crate::scope::Scope;
@@ -128,6 +129,8 @@ codes! {
     Down = "down",
     /// A freeze covers the rollout.
     Frozen = "frozen",
+    /// Silence of the service is planned: what a rollout does to it could not be told.
+    Waived = "waived",
     /// The blast radius is used up.
     Budget = "budget",
     /// Another rollout of the same service is in flight.
@@ -244,6 +247,9 @@ pub struct Inputs {
     pub evidence: Evidence,
     /// Freezes in force that cover the rollout.
     pub freezes: Vec<FreezeSeen>,
+    /// The waiver in force that covers the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<WaiverSeen>,
     pub budget: BudgetSeen,
     /// Another rollout of the service that is in flight.
     pub busy: Option<RolloutId>,

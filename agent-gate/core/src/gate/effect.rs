@@ -16,7 +16,8 @@ use crate::gate::event::Entry;
 use crate::gate::freeze::Freeze;
 use crate::gate::ledger::Head;
 use crate::gate::rollout::{Rollout, StateName};
-use crate::ids::{DecisionId, Digest, EffectId, Epoch, FreezeId, Generation, RolloutId};
+use crate::gate::waiver::Waiver;
+use crate::ids::{DecisionId, Digest, EffectId, Epoch, FreezeId, Generation, RolloutId, WaiverId};
 
 /// One order to the shell.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +54,8 @@ pub enum Record {
     Blocked(Digest, Block),
     /// Insert or replace by service.
     Readiness(Service, Readiness),
+    /// Insert or replace by id.
+    Waiver(Waiver),
     /// Replace the one row of counters, epoch and budget.
     Head(Head),
 }
@@ -125,6 +128,8 @@ pub enum Answer {
     Rollout(RolloutAnswer),
     /// 201 if created, else 200.
     Freeze { freeze: Freeze, created: bool },
+    /// 201 if created, else 200.
+    Waiver { waiver: Waiver, created: bool },
     /// 202.
     Attested,
     /// 403, 404 or 409.
@@ -148,6 +153,8 @@ pub enum Refusal {
     NoRollout(RolloutId),
     /// 404.
     NoFreeze(FreezeId),
+    /// 404.
+    NoWaiver(WaiverId),
     /// 403: the role may not do this.
     Role { needs: &'static str },
     /// 403: the rollout is another credential's.
@@ -164,6 +171,8 @@ pub enum Refusal {
     TooManyOpen { open: usize },
     /// 409: the digest is not the one that was shown.
     DifferentDigest { rollout: RolloutId },
+    /// 409: it cannot be waived.
+    NotWaivable { why: String },
     /// 409: what the freeze is for still holds.
     CauseHolds { freeze: FreezeId, why: String },
     /// 409: an attestation that was overtaken or replayed.
@@ -184,7 +193,7 @@ impl Refusal {
     #[must_use]
     pub const fn status(&self) -> RefusalStatus {
         match self {
-            Self::NoRollout(_) | Self::NoFreeze(_) => RefusalStatus::NotFound,
+            Self::NoRollout(_) | Self::NoFreeze(_) | Self::NoWaiver(_) => RefusalStatus::NotFound,
             Self::Role { .. } | Self::NotYours { .. } | Self::OwnChange { .. } => {
                 RefusalStatus::Forbidden
             }
@@ -193,6 +202,7 @@ impl Refusal {
             | Self::DifferentBody { .. }
             | Self::DifferentDigest { .. }
             | Self::TooManyOpen { .. }
+            | Self::NotWaivable { .. }
             | Self::CauseHolds { .. }
             | Self::OldSequence { .. }
             | Self::UnknownBase => RefusalStatus::Conflict,
@@ -205,6 +215,8 @@ impl Refusal {
         match self {
             Self::NoRollout(_) => "no_such_rollout",
             Self::NoFreeze(_) => "no_such_freeze",
+            Self::NoWaiver(_) => "no_such_waiver",
+            Self::NotWaivable { .. } => "not_waivable",
             Self::Role { .. } => "role_forbids",
             Self::NotYours { .. } => "not_your_rollout",
             Self::OwnChange { .. } => "own_change",
@@ -224,6 +236,8 @@ impl Refusal {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::NoRollout(_) => "list rollouts with GET /v1/rollouts",
+            Self::NoWaiver(_) => "list waivers with GET /v1/waivers",
+            Self::NotWaivable { .. } => "ask for less; unplanned silence is meant to freeze",
             Self::NoFreeze(_) => "list freezes with GET /v1/freezes",
             Self::Role { .. } => "use a credential of that role",
             Self::NotYours { .. } => "use the credential that requested the rollout",
@@ -246,6 +260,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRollout(id) => write!(f, "there is no rollout {id}"),
+            Self::NoWaiver(id) => write!(f, "there is no waiver {id}"),
+            Self::NotWaivable { why } => f.write_str(why),
             Self::NoFreeze(id) => write!(f, "there is no freeze {id}"),
             Self::Role { needs } => write!(f, "only {needs} may do this"),
             Self::NotYours { rollout } => {

@@ -11,7 +11,10 @@ use watchdog_core::names::{Revision, Service};
 use watchdog_core::tick::Tick;
 
 use crate::gate::sight::Snapshot;
-use crate::ids::{AgentName, ChangeId, Digest, EffectId, Epoch, FreezeId, Generation, RolloutId};
+use crate::gate::waiver::WaiverRequest;
+use crate::ids::{
+    AgentName, ChangeId, Digest, EffectId, Epoch, FreezeId, Generation, RolloutId, WaiverId,
+};
 use crate::scope::Scope;
 
 /// The role a credential has.
@@ -168,6 +171,15 @@ pub enum Event {
         override_cause: bool,
         by: Caller,
     },
+    Waive {
+        waiver: WaiverRequest,
+        by: Caller,
+    },
+    EndWaiver {
+        waiver: WaiverId,
+        reason: String,
+        by: Caller,
+    },
     /// The store has made these freezes survive a power cut.
     Committed {
         freezes: Vec<FreezeId>,
@@ -217,6 +229,8 @@ impl Event {
             | Self::Settle { .. }
             | Self::Freeze { .. }
             | Self::Thaw { .. }
+            | Self::Waive { .. }
+            | Self::EndWaiver { .. }
             | Self::Committed { .. }
             | Self::Fenced { .. }
             | Self::Attested(_)

@@ -17,7 +17,10 @@ use crate::gate::effect::{Answer, Effect, Record};
 use crate::gate::freeze::Freeze;
 use crate::gate::rollout::{Moment, Proof, Rollout, State, StateName, TIMELINE_MAX};
 use crate::gate::sight::Snapshot;
-use crate::ids::{ChangeId, DecisionId, Digest, EffectId, Epoch, FreezeId, PermitId, RolloutId};
+use crate::gate::waiver::Waiver;
+use crate::ids::{
+    ChangeId, DecisionId, Digest, EffectId, Epoch, FreezeId, PermitId, RolloutId, WaiverId,
+};
 use crate::policy::{Policy, PolicySet};
 use crate::scope::Scope;
 
@@ -30,6 +33,8 @@ pub struct Head {
     pub decisions: u64,
     pub effects: u64,
     pub permits: u64,
+    #[serde(default)]
+    pub waivers: u64,
     /// How often the budget was doubled since the last failure.
     pub ramp: u32,
     /// Whether a freeze was made for the mass silence that stands.
@@ -53,6 +58,7 @@ pub struct Ledger {
     pub(crate) freezes: BTreeMap<FreezeId, Freeze>,
     pub(crate) blocked: BTreeMap<Digest, Block>,
     pub(crate) readiness: BTreeMap<Service, Readiness>,
+    pub(crate) waivers: BTreeMap<WaiverId, Waiver>,
     index: Index,
 }
 
@@ -64,6 +70,8 @@ pub struct Parts {
     pub freezes: Vec<Freeze>,
     pub blocked: Vec<(Digest, Block)>,
     pub readiness: Vec<(Service, Readiness)>,
+    #[serde(default)]
+    pub waivers: Vec<Waiver>,
 }
 
 /// What can be found without walking the ledger; derived from it.
@@ -78,13 +86,14 @@ struct Index {
 
 impl From<Parts> for Ledger {
     fn from(parts: Parts) -> Self {
-        let Parts { head, rollouts, freezes, blocked, readiness } = parts;
+        let Parts { head, rollouts, freezes, blocked, readiness, waivers } = parts;
         let mut ledger = Self {
             head,
             rollouts: rollouts.into_iter().map(|each| (each.id, each)).collect(),
             freezes: freezes.into_iter().map(|each| (each.id, each)).collect(),
             blocked: blocked.into_iter().collect(),
             readiness: readiness.into_iter().collect(),
+            waivers: waivers.into_iter().map(|each| (each.id, each)).collect(),
             index: Index::default(),
         };
         ledger.index = Index::of(&ledger.rollouts, &ledger.freezes);
@@ -100,6 +109,7 @@ impl From<Ledger> for Parts {
             freezes: ledger.freezes.into_values().collect(),
             blocked: ledger.blocked.into_iter().collect(),
             readiness: ledger.readiness.into_iter().collect(),
+            waivers: ledger.waivers.into_values().collect(),
         }
     }
 }
@@ -326,6 +336,11 @@ impl Ledger {
         self.readiness.insert(service.clone(), to);
     }
 
+    pub(crate) fn put_waiver(&mut self, step: &mut Step<'_>, waiver: Waiver) {
+        step.waivers.insert(waiver.id);
+        self.waivers.insert(waiver.id, waiver);
+    }
+
     pub(crate) fn raise_epoch(&mut self) -> Epoch {
         self.head.epoch = self.head.epoch.next();
         self.head.epoch
@@ -375,6 +390,7 @@ pub(crate) struct Step<'a> {
     pub freezes: BTreeSet<FreezeId>,
     pub blocked: BTreeSet<Digest>,
     pub readiness: BTreeSet<Service>,
+    pub waivers: BTreeSet<WaiverId>,
     pub decisions: Vec<DecisionRecord>,
     pub answer: Option<Answer>,
     /// Reverts, dry runs and calls, in order.
@@ -395,6 +411,7 @@ impl<'a> Step<'a> {
             freezes: BTreeSet::new(),
             blocked: BTreeSet::new(),
             readiness: BTreeSet::new(),
+            waivers: BTreeSet::new(),
             decisions: Vec::new(),
             answer: None,
             orders: Vec::new(),
@@ -407,6 +424,7 @@ impl<'a> Step<'a> {
             && self.freezes.is_empty()
             && self.blocked.is_empty()
             && self.readiness.is_empty()
+            && self.waivers.is_empty()
             && self.head_before == ledger.head)
     }
 
@@ -418,6 +436,7 @@ impl<'a> Step<'a> {
         let blocked = self.blocked.iter().filter_map(|digest| ledger.blocked.get_key_value(digest));
         let readiness =
             self.readiness.iter().filter_map(|name| ledger.readiness.get_key_value(name));
+        let waivers = self.waivers.iter().filter_map(|id| ledger.waivers.get(id));
         decisions
             .into_iter()
             .map(Record::Decision)
@@ -425,6 +444,7 @@ impl<'a> Step<'a> {
             .chain(freezes.cloned().map(Record::Freeze))
             .chain(blocked.map(|(digest, block)| Record::Blocked(digest.clone(), block.clone())))
             .chain(readiness.map(|(name, is)| Record::Readiness(name.clone(), is.clone())))
+            .chain(waivers.cloned().map(Record::Waiver))
             .chain(std::iter::once(Record::Head(ledger.head.clone())))
             .collect()
     }

@@ -70,6 +70,7 @@ const fn key(code: Code, ruling: Option<Ruling>) -> Option<&'static str> {
         | Code::TelemetryLost
         | Code::Down
         | Code::Frozen
+        | Code::Waived
         | Code::ServiceBusy
         | Code::TelemetryChange
         | Code::NoRevert

@@ -18,6 +18,7 @@ use watchdog_core::verdict::{RevisionEvidence, Stage, Verdict, VerdictKind, Witn
 
 use crate::gate::quorum::judge;
 use crate::gate::rollout::reverts;
+use crate::gate::waiver::{Waiver, WaiverSeen};
 use crate::policy::PolicySet;
 
 /// What is in sight at one moment, for the services that matter to an event.
@@ -68,6 +69,9 @@ pub struct Evidence {
     /// The watchdog whose word stands alone against at least two that agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<String>,
+    /// The waiver that took a word in it back to `unknown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<WaiverSeen>,
 }
 
 /// What a piece of evidence rests on.
@@ -110,6 +114,7 @@ impl Evidence {
             revisions: Vec::new(),
             attested: Vec::new(),
             suspect: None,
+            waived: None,
         }
     }
 
@@ -350,13 +355,20 @@ impl Sight {
         self.seen.keys().collect()
     }
 
-    /// The evidence about `service` at `now`.
+    /// The evidence about `service` at `now`, as far as it is not waived.
     #[must_use]
-    pub fn look(&self, service: &Service, now: Tick, policy: &PolicySet) -> Evidence {
+    pub fn look(
+        &self,
+        service: &Service,
+        now: Tick,
+        policy: &PolicySet,
+        waivers: &[&Waiver],
+    ) -> Evidence {
         let terms = policy.of(service);
         let by = self.seen.get(service).into_iter().flatten();
         let each = by.filter_map(|(name, seen)| {
-            Some(self.sources.get(name)?.evidence(name, seen, now, terms.dwell_ms))
+            let said = self.sources.get(name)?.evidence(name, seen, now, terms.dwell_ms);
+            Some(waivers.iter().fold(said, |said, waiver| waiver.over(said)))
         });
         together(each.collect(), terms.quorum)
     }
@@ -418,6 +430,7 @@ impl Source {
             revisions: seen.verdict.revisions.clone(),
             attested: vec![attested],
             suspect: None,
+            waived: None,
         }
     }
 }
@@ -450,6 +463,7 @@ fn worst(left: Evidence, right: Evidence) -> Evidence {
         if right.verdict > left.verdict { (right, left) } else { (left, right) };
     worse.live_ms = worse.live_ms.zip(better.live_ms).map(|(one, other)| one.min(other));
     worse.age_ms = worse.age_ms.max(better.age_ms);
+    worse.waived = worse.waived.or(better.waived);
     worse.witness = less_proven(worse.witness, better.witness);
     for seen in better.revisions {
         match worse.revisions.iter_mut().find(|known| known.revision == seen.revision) {

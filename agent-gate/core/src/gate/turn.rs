@@ -175,6 +175,8 @@ impl Ledger {
                 self.freeze(*freeze).and_then(|freeze| freeze.cause.service())
             }
             Event::Freeze { .. }
+            | Event::Waive { .. }
+            | Event::EndWaiver { .. }
             | Event::Committed { .. }
             | Event::Fenced { .. }
             | Event::Attested(_)

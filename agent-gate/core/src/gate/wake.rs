@@ -19,6 +19,8 @@ use crate::policy::{Policy, PolicySet};
 pub enum Wake {
     /// An attestation runs out.
     SightLapses,
+    /// A waiver begins or ends.
+    WaiverTurns,
     HeldExpires,
     PermitExpires,
     /// A gap, or all of them, grows too long.

@@ -23,7 +23,7 @@ fn said(watchdog: &str, boot: &str, seq: u64, kind: VerdictKind, records: u64) -
 }
 
 fn look(sight: &Sight, now: u64) -> Evidence {
-    sight.look(&service("a"), Tick(now), &policy_set(&policy()))
+    sight.look(&service("a"), Tick(now), &policy_set(&policy()), &[])
 }
 
 #[test]

@@ -242,14 +242,24 @@ fn generate() -> String {
             let more = world.gate.ledger.freezes().filter(|f| f.cause.service().is_some()).count();
             let mut cell = match answer {
                 Some(Answer::Refused(_)) => "409".to_owned(),
-                Some(Answer::Rollout(_) | Answer::Freeze { .. } | Answer::Attested) | None
+                Some(
+                    Answer::Rollout(_)
+                    | Answer::Freeze { .. }
+                    | Answer::Waiver { .. }
+                    | Answer::Attested,
+                )
+                | None
                     if after == name =>
                 {
                     "·".to_owned()
                 }
-                Some(Answer::Rollout(_) | Answer::Freeze { .. } | Answer::Attested) | None => {
-                    after.to_string()
-                }
+                Some(
+                    Answer::Rollout(_)
+                    | Answer::Freeze { .. }
+                    | Answer::Waiver { .. }
+                    | Answer::Attested,
+                )
+                | None => after.to_string(),
             };
             if more > freezes {
                 cell.push_str(" +f");

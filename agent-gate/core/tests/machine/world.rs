@@ -196,6 +196,7 @@ impl World {
                     | Record::Freeze(_)
                     | Record::Blocked(..)
                     | Record::Readiness(..)
+                    | Record::Waiver(_)
                     | Record::Head(_) => {}
                 },
                 Effect::Answer(given) => {

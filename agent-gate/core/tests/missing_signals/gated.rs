@@ -91,7 +91,7 @@ impl Gated {
     }
 
     pub fn sees_live(&self, now: u64) -> bool {
-        self.gate.sight.look(&service(), Tick(now), &self.policy).is_live()
+        self.gate.look(&service(), Tick(now), &self.policy).is_live()
     }
 
     pub fn request(&mut self, now: u64) -> Option<RolloutAnswer> {
@@ -134,6 +134,8 @@ impl Gated {
 fn about_a_rollout(answer: Option<Answer>) -> Option<RolloutAnswer> {
     match answer? {
         Answer::Rollout(answer) => Some(answer),
-        Answer::Freeze { .. } | Answer::Attested | Answer::Refused(_) => None,
+        Answer::Freeze { .. } | Answer::Waiver { .. } | Answer::Attested | Answer::Refused(_) => {
+            None
+        }
     }
 }
