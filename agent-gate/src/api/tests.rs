@@ -21,6 +21,8 @@ use crate::driver::{self, Driver};
 use crate::store::paused::Paused;
 use crate::tokens::{Role, TokenBook, hash};
 
+mod cancel;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 const COMMITS: usize = 1_000_000;
 
@@ -88,6 +90,10 @@ async fn api() -> (Api, Paused) {
 }
 
 async fn api_on(store: Paused) -> (Api, Paused) {
+    (api_with(Box::new(store.clone()), Arc::new(store.clone())).await, store)
+}
+
+async fn api_with(kept: Box<dyn crate::store::Store>, reader: Arc<dyn Reader>) -> Api {
     let policy = Policy { dwell_ms: 1, ..Policy::default() };
     let checkout = ServicePolicy {
         name: service(),
@@ -117,14 +123,13 @@ async fn api_on(store: Paused) -> (Api, Paused) {
     let reverts = Arc::new(BTreeMap::from([(service(), action)]));
     let (commands, queue) = tokio::sync::mpsc::channel(driver::QUEUE_MAX);
     let actions = Arc::clone(&reverts);
-    let kept = Box::new(store.clone());
     let driver = Driver::start(kept, shared.clone(), queue, actions, |_, _| Vec::new());
     let driver = driver.await.expect("a start");
     tokio::spawn(driver.run(CancellationToken::new()));
-    let api = Api {
+    Api {
         shared,
         desk: Desk::new(Lead::Own(commands)),
-        reader: Arc::new(store.clone()),
+        reader,
         issuer: Issuer::new(&[1; 32]),
         keys: Arc::new(Keys::new(&BTreeMap::new())),
         reverts,
@@ -134,8 +139,7 @@ async fn api_on(store: Paused) -> (Api, Paused) {
         wall_ms: driver::wall_ms,
         tick: driver::boot_tick,
         secret: driver::secret,
-    };
-    (api, store)
+    }
 }
 
 async fn post(router: Router, path: &'static str, body: Value) -> Value {

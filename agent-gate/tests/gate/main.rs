@@ -11,6 +11,7 @@ mod freezes;
 mod journal;
 mod keep;
 mod lifecycle;
+mod persons;
 mod records;
 mod restart;
 mod reverts;

@@ -11,6 +11,8 @@ mod fences;
 mod freezes;
 #[path = "../gate/lifecycle.rs"]
 mod lifecycle;
+#[path = "../gate/persons.rs"]
+mod persons;
 #[path = "../gate/records.rs"]
 mod records;
 #[path = "../gate/restart.rs"]
