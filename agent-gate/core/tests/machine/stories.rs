@@ -6,6 +6,7 @@ mod bakes;
 mod drift;
 mod freezes;
 mod reverts;
+mod rules;
 mod waivers;
 
 use agent_gate_core::gate::effect::{Effect, RolloutAnswer};

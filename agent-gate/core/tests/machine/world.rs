@@ -234,9 +234,13 @@ impl World {
     }
 
     pub fn attest_items(&mut self, items: Vec<Verdict>, mass_silence: bool) {
+        self.attest_as("dog", items, mass_silence);
+    }
+
+    pub fn attest_as(&mut self, watchdog: &str, items: Vec<Verdict>, mass_silence: bool) {
         self.seq += 1;
         let attestation = Attestation {
-            watchdog: "dog".to_owned(),
+            watchdog: watchdog.to_owned(),
             boot: Boot::new("1000-x").expect("a valid name"),
             seq: self.seq,
             ttl_ms: TTL_MS,
