@@ -19,6 +19,7 @@ use watchdog_core::attestation::SIGNATURE_HEADER;
 mod told;
 
 use told::Told;
+pub use told::WHOLE_MAX;
 
 use crate::metrics::{AttestOutcome, Metrics};
 use crate::publish::{Reader, Snapshot};

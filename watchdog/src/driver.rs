@@ -19,9 +19,6 @@ use watchdog_core::tick::Tick;
 use crate::inbox::Inbox;
 use crate::turns::Turns;
 
-/// The pause after a turn with facts in it: under load it makes one turn of many beats.
-const BREATH: Duration = Duration::from_millis(4);
-
 /// Where time comes from. Tests give one that they turn by hand.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds of `CLOCK_BOOTTIME`, which runs on through a suspend.
@@ -65,11 +62,11 @@ pub fn start(
                 turns.end();
                 return;
             }
-            let busy = !delivery.events.is_empty();
-            wait = turns.turn(delivery, clock.now(), clock.wall_ns());
-            if busy {
-                std::thread::sleep(BREATH);
+            let pause = turns.turn(delivery, clock.now(), clock.wall_ns());
+            if !pause.rest.is_zero() {
+                std::thread::sleep(pause.rest);
             }
+            wait = pause.wait;
         }
     })
 }

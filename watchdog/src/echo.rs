@@ -75,6 +75,7 @@ const fn reachable(at: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
     use crate::driver::SystemClock;
+    use crate::inbox::Fact;
 
     /// Asks `at` until something is told, and says how late that was.
     async fn told(at: SocketAddr) -> u64 {
@@ -88,12 +89,12 @@ mod tests {
         let stop = CancellationToken::new();
         let asking = tokio::spawn(echo.run(stop.clone()));
         let event = tokio::task::spawn_blocking(move || inbox.take(Duration::from_secs(30)));
-        let events = event.await.expect("it waits").events;
+        let facts = event.await.expect("it waits").facts;
         stop.cancel();
         asking.await.expect("it ends");
-        match events[..] {
-            [Event::EchoLate { late_ms }] => late_ms,
-            _ => panic!("{events:?}"),
+        match facts[..] {
+            [Fact { event: Event::EchoLate { late_ms }, .. }] => late_ms,
+            _ => panic!("{facts:?}"),
         }
     }
 

@@ -3,10 +3,14 @@
 //! Beats are kept by instance, the newest wins, so a flood from one sender costs one place and the
 //! loop is never starved. Everything else is few and keeps its order.
 //!
+//! A beat rings no bell: it moves a deadline, and no verdict waits for it that the loop's next turn
+//! would not draw. It keeps the time at which it was heard, so that waiting makes it no later.
+//!
 //! Invariant: `put` never waits for the verdict loop, and the inbox never holds more than
 //! `BEATS_MAX` beats and `OTHERS_MAX` other facts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +34,10 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct Waiting {
     /// The newest of each instance, and how many it stands for.
-    beats: BTreeMap<(Service, Instance), (Beat, u64)>,
-    others: VecDeque<Event>,
+    beats: Vec<(Beat, u64)>,
+    /// Where it is among them.
+    places: HashMap<(Service, Instance), usize>,
+    others: VecDeque<Fact>,
     drained: Option<Tick>,
     shed: u64,
     closed: bool,
@@ -43,12 +49,23 @@ pub struct Beat {
     pub service: Service,
     pub body: BeatBody,
     pub authenticated: bool,
+    /// When it was heard.
+    pub at: Tick,
+}
+
+/// Something that waits to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// When it was observed; `None`: it is as of when it is told.
+    pub at: Option<Tick>,
+    pub event: Event,
 }
 
 /// Everything that waited at one moment.
 #[derive(Debug)]
 pub struct Delivery {
-    pub events: Vec<Event>,
+    /// In the order of their times, those without one last.
+    pub facts: Vec<Fact>,
     /// Until when every datagram is known to have been read; `None` before the first statement.
     pub drained: Option<Tick>,
     /// Beats that a newer one replaced or that found no room.
@@ -61,26 +78,37 @@ impl Inbox {
     /// Leaves an admitted beat.
     pub fn beat(&self, beat: Beat) {
         let mut waiting = self.lock();
-        let key = (beat.service.clone(), beat.body.instance.clone());
-        let full = waiting.beats.len() >= BEATS_MAX && !waiting.beats.contains_key(&key);
-        if full {
-            waiting.shed += 1;
-        } else {
-            let told = waiting.beats.get(&key).map_or(1, |(_, told)| told + 1);
-            waiting.shed += u64::from(told > 1);
-            waiting.beats.insert(key, (beat, told));
+        let Waiting { beats, places, shed, .. } = &mut *waiting;
+        match places.entry((beat.service.clone(), beat.body.instance.clone())) {
+            Entry::Occupied(place) => {
+                let (kept, told) = &mut beats[*place.get()];
+                (*kept, *told, *shed) = (beat, *told + 1, *shed + 1);
+            }
+            Entry::Vacant(place) if beats.len() < BEATS_MAX => {
+                place.insert(beats.len());
+                beats.push((beat, 1));
+            }
+            Entry::Vacant(_) => *shed += 1,
         }
-        self.bell.notify_one();
     }
 
-    /// Leaves any other fact.
+    /// Leaves any other fact, as of when it will be told.
     pub fn put(&self, event: Event) {
+        self.put_fact(Fact { at: None, event });
+    }
+
+    /// Leaves any other fact that was observed at `at`.
+    pub fn put_at(&self, event: Event, at: Tick) {
+        self.put_fact(Fact { at: Some(at), event });
+    }
+
+    fn put_fact(&self, fact: Fact) {
         let mut waiting = self.lock();
         if waiting.others.len() >= OTHERS_MAX {
             waiting.others.pop_front();
             waiting.shed += 1;
         }
-        waiting.others.push_back(event);
+        waiting.others.push_back(fact);
         self.bell.notify_one();
     }
 
@@ -97,22 +125,26 @@ impl Inbox {
         self.bell.notify_one();
     }
 
-    /// Waits up to `wait` for something, and takes all there is.
+    /// Waits up to `wait` for something other than beats, and takes all there is.
     pub fn take(&self, wait: Duration) -> Delivery {
         let waiting = self.lock();
-        let nothing = |w: &mut Waiting| w.beats.is_empty() && w.others.is_empty() && !w.closed;
+        let nothing = |w: &mut Waiting| w.others.is_empty() && !w.closed;
         let (mut waiting, _) = self
             .bell
             .wait_timeout_while(waiting, wait, nothing)
             .unwrap_or_else(PoisonError::into_inner);
         let beats = std::mem::take(&mut waiting.beats);
+        // The table keeps its room for the beats to come.
+        waiting.places.clear();
         let others = std::mem::take(&mut waiting.others);
         let (drained, closed) = (waiting.drained, waiting.closed);
         let shed = std::mem::take(&mut waiting.shed);
         drop(waiting);
-        let beats = beats.into_values().map(|(beat, told)| beat.into_event(told));
-        let events = beats.chain(others).collect();
-        Delivery { events, drained, shed, closed }
+        let beats = beats.into_iter().map(|(beat, told)| beat.into_fact(told));
+        let mut facts: Vec<Fact> = beats.chain(others).collect();
+        // Those that have their time already stand in order, but for beats that a newer replaced.
+        facts.sort_by_key(|fact| fact.at.map_or((true, Tick(0)), |at| (false, at)));
+        Delivery { facts, drained, shed, closed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -122,8 +154,8 @@ impl Inbox {
 }
 
 impl Beat {
-    fn into_event(self, told: u64) -> Event {
-        let Self { service, body, authenticated } = self;
-        Event::BeatHeard { service, body, authenticated, told }
+    fn into_fact(self, told: u64) -> Fact {
+        let Self { service, body, authenticated, at } = self;
+        Fact { at: Some(at), event: Event::BeatHeard { service, body, authenticated, told } }
     }
 }

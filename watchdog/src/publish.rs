@@ -7,9 +7,14 @@
 //! has stood still (a SIGSTOP, a starved processor) is told that the observer is late, also in the
 //! moment before the loop itself wakes and says so.
 //!
-//! Invariant: a snapshot is whole. Its `seq` is used once per boot and is that of its attestation.
+//! A small fleet is shown anew each time. In a large one, what stands is shown anew in turn, and at
+//! once when somebody is about to read the evidence ([`Reader::fresh`]).
+//!
+//! Invariant: a snapshot has the opinion of every service as of the same turn. Its `seq` is used once per boot and is that of its attestation.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
@@ -41,8 +46,10 @@ pub struct Snapshot {
     pub readback: Vec<(Way, ProbeEvidence)>,
     /// What is the same for all items.
     pub backdrop: Backdrop,
-    /// In the order of names. Those that were not judged since are shared with the snapshot before.
+    /// In the order of names. Those that are not shown anew are shared with the snapshot before.
     pub items: Vec<Arc<Shown>>,
+    /// The evidence of all is as new as their opinions.
+    pub whole: bool,
     /// For how long the loop had stood still when this was read, if that was too long.
     pub stood_ms: Option<u64>,
     /// The detectors of the same services in the same order, at most a second older; services
@@ -69,6 +76,7 @@ pub struct Change {
 pub struct Publisher {
     snapshot: watch::Sender<Arc<Snapshot>>,
     changes: broadcast::Sender<Arc<Change>>,
+    wanted: Arc<AtomicBool>,
 }
 
 /// The reading end.
@@ -78,6 +86,8 @@ pub struct Reader {
     changes: broadcast::Sender<Arc<Change>>,
     clock: Arc<dyn Clock>,
     stale_ms: u64,
+    /// Somebody is about to read all evidence.
+    wanted: Arc<AtomicBool>,
 }
 
 /// Both ends, before the first verdict. A snapshot that is older than `stale_ms` milliseconds
@@ -99,13 +109,17 @@ pub fn channel(
         readback: Vec::new(),
         backdrop: Backdrop::default(),
         items: Vec::new(),
+        whole: false,
         stood_ms: None,
         liveness: Arc::default(),
     };
     let (sender, receiver) = watch::channel(Arc::new(nothing));
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
-    let reader = Reader { snapshot: receiver, changes: changes.clone(), clock, stale_ms };
-    (Publisher { snapshot: sender, changes }, reader)
+    let wanted = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&wanted);
+    let reader =
+        Reader { snapshot: receiver, changes: changes.clone(), clock, stale_ms, wanted: asks };
+    (Publisher { snapshot: sender, changes, wanted }, reader)
 }
 
 impl Snapshot {
@@ -153,6 +167,11 @@ impl Snapshot {
 }
 
 impl Publisher {
+    /// Whether somebody has asked for all evidence since the last time.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::Relaxed)
+    }
+
     /// Shows `snapshot` to everybody, and its difference to the one before as changes.
     pub fn publish(&self, snapshot: Snapshot) {
         let before = Arc::clone(&self.snapshot.borrow());
@@ -170,6 +189,22 @@ impl Reader {
     #[must_use]
     pub fn latest(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The next snapshot that is whole, as far as it still holds. It waits for the verdict loop to
+    /// publish and not longer: a loop that stands still is shown as such.
+    pub async fn fresh(&self) -> Arc<Snapshot> {
+        let mut snapshots = self.snapshot.clone();
+        // Whoever is shown anew each time is as new as can be.
+        let is_whole = |snapshot: &Arc<Snapshot>| snapshot.whole || snapshot.seq == 0;
+        if !is_whole(&snapshots.borrow_and_update()) {
+            self.wanted.store(true, Ordering::Relaxed);
+            let patience = Duration::from_millis(self.stale_ms);
+            let whole = snapshots.wait_for(|snapshot| snapshot.whole);
+            // Late or ended: what is published is told with its age.
+            let _waited = tokio::time::timeout(patience, whole).await;
+        }
+        self.held()
     }
 
     /// The newest snapshot as far as it still holds.

@@ -8,7 +8,7 @@
 //! Invariant: on a planned stop the verdict loop and the attestations end before the collector
 //! does. Otherwise the last thing the gate hears of a drained collector is that all is lost.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -223,7 +223,7 @@ impl Common {
         let judge = &self.config.judge;
         let strict = services.iter().filter(|s| s.environment.as_str() == PRODUCTION);
         let collector = Service::new(COLLECTOR_SERVICE).expect("a constant that is a name");
-        let known: BTreeSet<Service> = services.iter().map(|s| s.name.clone()).collect();
+        let known: HashSet<Service> = services.iter().map(|s| s.name.clone()).collect();
         let reception = Arc::new(Reception::new(Parts {
             keys: Arc::clone(&self.wiring.beat_key),
             clock: Arc::clone(&self.clock),
@@ -290,6 +290,7 @@ impl Common {
         let ledger = Arc::new(Ledger::new(self.wiring.probe_key, run, clock, self.metrics.clone()));
         let intake = Intake {
             find: Arc::clone(&self.wiring.collector),
+            clock: Arc::clone(&self.clock),
             inbox: Arc::clone(&self.inbox),
             ledger: Arc::clone(&ledger),
             metrics: self.metrics.clone(),

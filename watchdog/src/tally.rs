@@ -13,6 +13,7 @@ use watchdog_core::names::Boot;
 use watchdog_core::tally::TallyPage;
 use watchdog_core::watch::Event;
 
+use crate::driver::Clock;
 use crate::inbox::Inbox;
 use crate::metrics::{Metrics, PollOutcome};
 use crate::probes::Ledger;
@@ -32,6 +33,7 @@ const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Polls the tally and puts every page, or its absence, into the inbox.
 pub struct Intake {
     pub find: FindCollector,
+    pub clock: Arc<dyn Clock>,
     pub inbox: Arc<Inbox>,
     pub ledger: Arc<Ledger>,
     pub metrics: Metrics,
@@ -96,7 +98,8 @@ impl Intake {
         for echo in std::mem::take(&mut page.echoes) {
             self.ledger.returned(&echo, &self.inbox);
         }
-        self.inbox.put(Event::TallyRead { page });
+        // Ages in the page count from now on, whenever the loop has time for it.
+        self.inbox.put_at(Event::TallyRead { page }, self.clock.now());
     }
 
     async fn poll(

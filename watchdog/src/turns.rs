@@ -19,7 +19,7 @@ use watchdog_core::tick::Tick;
 use watchdog_core::verdict::{ProbeState, Stage};
 use watchdog_core::watch::{Conviction as Charge, Effect, Event, Remembered, Watch};
 
-use crate::inbox::Delivery;
+use crate::inbox::{Delivery, Fact};
 use crate::kick::Kicks;
 use crate::metrics::{Gap, Metrics};
 use crate::publish::{Publisher, Reader, Snapshot};
@@ -29,13 +29,21 @@ use crate::supervise::{Blame, Conviction, Custody};
 const TURN_MS_MAX: u64 = 50;
 /// How often it looks again while it waits for the sockets to be empty, in milliseconds.
 const LOOK_MS: u64 = 5;
+/// After a turn with facts in it the loop rests so long, or until a deadline, in milliseconds:
+/// under load it makes one turn of many facts.
+const REST_MS: u64 = 20;
 /// The lateness that is told to the watch at all, in milliseconds; it knows which counts.
 const LATE_MS_MIN: u64 = 20;
 /// The listening thread states twice in so many milliseconds that its sockets are empty.
 const DRAIN_LATE_MS: u64 = 50;
 /// How long the listening thread may state nothing, in milliseconds.
 const DRAIN_LAG_MS_MAX: u64 = 500;
-/// How often the figures of the detectors are published, in milliseconds.
+/// A fleet of up to so many services is shown anew each time, as it is told to the gate.
+const WHOLE_MAX: usize = crate::attest::WHOLE_MAX;
+/// Of a larger one so many are shown anew each time: as many as are told to the gate.
+const SHOWN_MAX: usize = 200;
+/// How often the figures of the detectors are published, and what is to be remembered is told, in
+/// milliseconds.
 const LIVENESS_MS: u64 = 1_000;
 /// The step of the wall clock against the boot clock that counts, in milliseconds.
 const STEP_MS_MIN: u64 = 1_000;
@@ -59,6 +67,15 @@ pub struct Surroundings {
     pub memory: watch::Sender<Vec<Remembered>>,
 }
 
+/// What the loop does until its next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// First it rests, whatever comes.
+    pub rest: Duration,
+    /// Then it waits for so long at most.
+    pub wait: Duration,
+}
+
 /// The state of the loop between two turns.
 #[derive(Debug)]
 pub struct Turns {
@@ -73,6 +90,7 @@ pub struct Turns {
     started: Tick,
     published: Option<Tick>,
     measured: Option<Tick>,
+    remembered: Option<Tick>,
     seq: u64,
 }
 
@@ -89,18 +107,24 @@ impl Turns {
             started: now,
             published: None,
             measured: None,
+            remembered: None,
             seq: 0,
         }
     }
 
     /// Takes what waited, at `now`, and says how long the loop may sleep.
-    pub fn turn(&mut self, delivery: Delivery, now: Tick, wall_ns: u64) -> Duration {
+    pub fn turn(&mut self, delivery: Delivery, now: Tick, wall_ns: u64) -> Pause {
         self.around.metrics.turn();
         self.around.metrics.shed(delivery.shed);
         let mut effects = Vec::new();
-        self.step_observer(&delivery, now, wall_ns, &mut effects);
-        for event in delivery.events {
-            effects.append(&mut self.watch.step(event, self.judged));
+        let busy = !delivery.facts.is_empty();
+        let before = self.judged;
+        let late = self.step_observer(&delivery, now, wall_ns, &mut effects);
+        // What waited while the loop was late is fresh evidence for the time after.
+        let from = if late { self.judged } else { before };
+        for Fact { at, event } in delivery.facts {
+            let at = at.map_or(self.judged, |at| at.clamp(from, self.judged));
+            effects.append(&mut self.watch.step(event, at));
         }
         effects.append(&mut self.watch.step(Event::Turn, self.judged));
 
@@ -115,7 +139,7 @@ impl Turns {
         }
         let proven = self.is_proven();
         self.around.probes.send_if_modified(|p| std::mem::replace(p, proven) != proven);
-        self.sleep(now)
+        self.pause(now, busy)
     }
 
     /// Whether a probe of every signal that is probed has just come back right.
@@ -142,14 +166,14 @@ impl Turns {
         self.around.kicks.end();
     }
 
-    /// Advances the watch's time, and tells what this observer missed.
+    /// Advances the watch's time, and tells what this observer missed; says whether it was late.
     fn step_observer(
         &mut self,
         delivery: &Delivery,
         now: Tick,
         wall_ns: u64,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> bool {
         let drained = delivery.drained.unwrap_or(self.started);
         let lag_ms = now.since_ms(drained);
         let blind = lag_ms > DRAIN_LAG_MS_MAX;
@@ -172,21 +196,27 @@ impl Turns {
             warn!(step_ms, "the clock was set; no verdict is drawn across it");
             self.around.metrics.gap(Gap::ClockStep);
             effects.append(&mut self.watch.step(Event::ClockStepped, self.judged));
+            return true;
         }
+        late_ms >= LATE_MS_MIN
     }
 
     fn publish(&mut self, now: Tick) {
         self.seq += 1;
         self.published = Some(now);
         let before = self.around.reader.latest();
-        let old = self.measured.is_none_or(|at| now.since_ms(at) >= LIVENESS_MS);
-        let liveness = if old {
-            self.measured = Some(now);
-            self.remember();
-            Arc::new(self.watch.liveness(self.judged))
-        } else {
-            Arc::clone(&before.liveness)
+        let whole = self.around.publisher.is_wanted() || before.items.len() <= WHOLE_MAX;
+        let liveness = match self.measured {
+            Some(at) if !whole || now.since_ms(at) < LIVENESS_MS => Arc::clone(&before.liveness),
+            Some(_) | None => {
+                self.measured = Some(now);
+                Arc::new(self.watch.liveness(self.judged))
+            }
         };
+        if self.remembered.is_none_or(|at| now.since_ms(at) >= LIVENESS_MS) {
+            self.remembered = Some(now);
+            self.remember();
+        }
         self.around.publisher.publish(Snapshot {
             watchdog: before.watchdog.clone(),
             boot: before.boot.clone(),
@@ -196,7 +226,8 @@ impl Turns {
             probes: self.watch.probe_evidence(self.judged),
             readback: self.watch.readback_evidence(self.judged),
             backdrop: self.watch.backdrop(self.judged),
-            items: self.watch.show(),
+            items: if whole { self.watch.show() } else { self.watch.show_some(SHOWN_MAX) },
+            whole,
             stood_ms: None,
             liveness,
         });
@@ -234,7 +265,7 @@ impl Turns {
         }
     }
 
-    fn sleep(&mut self, now: Tick) -> Duration {
+    fn pause(&mut self, now: Tick, busy: bool) -> Pause {
         let mut wait_ms = TURN_MS_MAX;
         if let Some((at, _reason)) = self.watch.deadline() {
             // A deadline that has passed by the real clock waits for the sockets to be empty.
@@ -244,7 +275,9 @@ impl Turns {
             wait_ms = wait_ms.min(at.plus_ms(self.around.interval_ms).since_ms(now).max(1));
         }
         self.planned = now.plus_ms(wait_ms);
-        Duration::from_millis(wait_ms)
+        let rest_ms = if busy { wait_ms.min(REST_MS) } else { 0 };
+        let [rest, wait] = [rest_ms, wait_ms - rest_ms].map(Duration::from_millis);
+        Pause { rest, wait }
     }
 }
 

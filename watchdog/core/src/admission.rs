@@ -14,10 +14,10 @@
 //!
 //! Invariant: for one instance, the admitted `(start, boot, seq)` only ever grow.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::beat::BeatBody;
+use crate::directory::Directory;
 use crate::names::{Boot, Instance, Service};
 use crate::roster::Roster;
 
@@ -102,7 +102,7 @@ const SILENT_ROUNDS: u64 = 16;
 #[derive(Debug, Clone)]
 pub struct Admission {
     bounds: Bounds,
-    services: BTreeMap<Service, Admitted>,
+    services: Directory<Admitted>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -125,7 +125,7 @@ struct Life {
 impl Admission {
     #[must_use]
     pub const fn new(bounds: Bounds) -> Self {
-        Self { bounds, services: BTreeMap::new() }
+        Self { bounds, services: Directory::new() }
     }
 
     /// Lets the beat in, or says why not. A refused beat changes nothing.
@@ -140,27 +140,26 @@ impl Admission {
         origin: Origin,
     ) -> Result<(), Refusal> {
         let start_ms = body.boot.started_ms().ok_or(Refusal::BootWithoutStart)?;
-        let known = self.services.get(service);
-        let unsigned_counts =
-            matches!(origin, Origin::Loopback) && !known.is_some_and(|known| known.signed_once);
+        let is_full = self.services.len() >= self.bounds.services;
+        let known = self.services.get_mut(service);
+        let signed_once = known.as_ref().is_some_and(|known| known.signed_once);
+        let unsigned_counts = matches!(origin, Origin::Loopback) && !signed_once;
         if matches!(seal, Seal::Unsigned) && !unsigned_counts {
             return Err(Refusal::Unsigned);
         }
-        match known {
-            None if self.services.len() >= self.bounds.services => {
-                return Err(Refusal::TooManyServices);
-            }
-            None => {}
-            Some(known) => match known.instances.get(&body.instance) {
-                None if !known.has_place(self.bounds.instances) => {
-                    return Err(Refusal::TooManyInstances);
-                }
-                None => {}
-                Some(life) => life.check(start_ms, body)?,
-            },
-        }
         let places = self.bounds.instances;
-        let admitted = self.services.entry(service.clone()).or_default();
+        let admitted = match known {
+            None if is_full => return Err(Refusal::TooManyServices),
+            None => self.services.entry(service, Admitted::default),
+            Some(known) => {
+                match known.instances.get(&body.instance) {
+                    None if !known.has_place(places) => return Err(Refusal::TooManyInstances),
+                    None => {}
+                    Some(life) => life.check(start_ms, body)?,
+                }
+                known
+            }
+        };
         admitted.signed_once |= matches!(seal, Seal::Signed);
         admitted.remember(body, start_ms, places);
         Ok(())

@@ -12,6 +12,7 @@ pub mod admission;
 pub mod attestation;
 pub mod beat;
 pub mod detector;
+mod directory;
 pub mod judge;
 pub mod liveness;
 pub mod names;

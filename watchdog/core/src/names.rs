@@ -100,6 +100,13 @@ macro_rules! name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether `other` shares the text of this name: then they are equal, and no text was
+            /// read to find that out. Equal names that do not share theirs are told by `==`.
+            #[must_use]
+            pub fn shares(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0)
+            }
         }
 
         impl TryFrom<String> for $name {

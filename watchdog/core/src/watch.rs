@@ -13,22 +13,22 @@
 //!
 //! A beat costs O(log n): one look-up, and one judgement in the turn that follows. Time costs
 //! nothing until a deadline is due: every service stands in a queue with the first moment at which
-//! its verdict may change by time alone, and beats only ever push that moment out.
+//! its verdict may change by time alone, and beats only ever push that moment out (`turn.rs`).
 //!
 //! Invariant: a fresh watch knows nothing and says `unknown` of everything; no verdict is drawn
 //! across a time in which the watch could not see.
 #![doc = "\n# The transition table\n"]
 #![doc = include_str!("watch/transitions.md")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use crate::judge::{Opinion, Probes, judge};
+use crate::directory::Directory;
+use crate::judge::{Opinion, Probes};
 use crate::names::{Boot, Environment, Service};
 use crate::probe::{PROBE_SERVICE, Way};
 use crate::tally::{Signal, TallyPage};
 use crate::tick::Tick;
-use crate::verdict::{ProbeEvidence, Verdict, VerdictKind};
+use crate::verdict::{ProbeEvidence, Verdict};
 
 mod balance;
 mod collector;
@@ -56,6 +56,7 @@ mod shown;
 mod standing;
 mod strain;
 mod stream;
+mod turn;
 mod wire;
 
 pub use collector::CollectorView;
@@ -71,12 +72,14 @@ pub use strain::Strain;
 use collector::{Backend, CollectorWatch};
 use evidence::World;
 use instance::Beat;
-use mass::{MassWatch, PathReport};
-use probes::{Asked, Probing, worst};
+use mass::MassWatch;
+use probes::{Asked, Probing};
 use readback::{Readbacks, States};
 use rows::PageContext;
 use service::{ServiceWatch, Sight};
+use shown::Faces;
 use strain::StrainMeter;
+use turn::Touched;
 
 /// What concerns all services; a change of it puts all of them through the table again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +99,11 @@ pub struct Watch {
     /// The configuration as the strain stretches it, for probes and collector.
     lens: WatchConfig,
     services: Vec<ServiceWatch>,
-    /// What is shown of each, until it is judged again.
-    shown: Vec<Option<Arc<Shown>>>,
-    index: BTreeMap<Service, usize>,
+    /// What is shown of each.
+    faces: Faces,
+    places: Directory<usize>,
+    /// The same in the order of names.
+    order: Vec<usize>,
     /// When the verdict about a service may change by time alone.
     queue: BTreeSet<(Tick, usize)>,
     /// Services with a fault whose stage may still be located by the next probe.
@@ -129,16 +134,6 @@ pub struct Watch {
     is_tally_seamless: bool,
 }
 
-/// Which services an event may concern.
-#[derive(Debug, Clone, Default)]
-struct Touched {
-    /// There were facts at all.
-    any: bool,
-    services: BTreeSet<usize>,
-    all: bool,
-    ailing: bool,
-}
-
 impl Watch {
     /// A watch that starts at `now` and knows nothing yet.
     #[must_use]
@@ -157,8 +152,9 @@ impl Watch {
             lens: config.clone(),
             config,
             services: Vec::new(),
-            shown: Vec::new(),
-            index: BTreeMap::new(),
+            faces: Faces::default(),
+            places: Directory::new(),
+            order: Vec::new(),
             queue: BTreeSet::new(),
             ailing: BTreeSet::new(),
             live: 0,
@@ -179,7 +175,7 @@ impl Watch {
         };
         for service in services {
             let index = watch.add(service, now);
-            watch.requeue(index, now);
+            watch.enqueue(index, now);
         }
         watch
     }
@@ -235,9 +231,9 @@ impl Watch {
             self.collector.hear(beat, now, &self.lens);
             return;
         }
-        let Some(index) = self.find_or_add(service, now) else { return };
+        let Some(index) = self.find_or_add(&service, now) else { return };
         self.services[index].hear(beat, now, self.sight, &self.config);
-        touched.services.insert(index);
+        touched.services.push(index);
     }
 
     fn read(&mut self, page: TallyPage, now: Tick, touched: &mut Touched) {
@@ -248,6 +244,7 @@ impl Watch {
             self.is_tally_seamless = false;
             // Records that the one before had counted and not told went with it.
             self.services.iter_mut().for_each(ServiceWatch::reopen_shares);
+            touched.all = true;
         }
         let context = PageContext {
             now,
@@ -261,169 +258,33 @@ impl Watch {
             if matches!(row.service.as_str(), PROBE_SERVICE | COLLECTOR_SERVICE) {
                 continue;
             }
-            let Some(index) = self.find_or_add(row.service.clone(), now) else { continue };
+            let Some(index) = self.find_or_add(&row.service, now) else { continue };
             self.services[index].count(&row, context, &self.config);
-            touched.services.insert(index);
+            touched.services.push(index);
         }
     }
 
-    fn find_or_add(&mut self, service: Service, now: Tick) -> Option<usize> {
-        if let Some(index) = self.index.get(&service) {
+    fn find_or_add(&mut self, service: &Service, now: Tick) -> Option<usize> {
+        if let Some(index) = self.places.get(service) {
             return Some(*index);
         }
         if self.services.len() >= self.config.services_max {
             return None;
         }
         let environment = Environment::new("default").expect("the word is a valid name");
-        Some(self.add(ExpectedService::named(service, environment), now))
+        Some(self.add(ExpectedService::named(service.clone(), environment), now))
     }
 
     fn add(&mut self, expected: ExpectedService, now: Tick) -> usize {
         let index = self.services.len();
         let first = Opinion::AT_START;
-        self.index.insert(expected.service.clone(), index);
+        self.places.entry(&expected.service, || index);
+        let name = |other: &usize| self.services[*other].service.cmp(&expected.service);
+        let place = self.order.binary_search_by(name).unwrap_or_else(|place| place);
+        self.order.insert(place, index);
         self.services.push(ServiceWatch::new(expected, first, now, &self.config));
-        self.shown.push(None);
+        self.faces.add();
         index
-    }
-
-    /// Puts through the table what the event or the time has touched.
-    fn settle(&mut self, mut touched: Touched, now: Tick) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        while let Some((at, index)) = self.queue.first().copied()
-            && at <= now
-        {
-            self.queue.pop_first();
-            self.services[index].queued = None;
-            touched.services.insert(index);
-        }
-        touched.all |= self.look_out(now);
-        self.judge_touched(&touched, now, &mut effects);
-        if let Some(on) = self.mass.turn(now, self.live, self.path_report(), &self.config) {
-            self.weather.mass_silence = on;
-            effects.push(Effect::MassSilence { on });
-            let all = Touched { all: true, ..Touched::default() };
-            self.judge_touched(&all, now, &mut effects);
-        }
-        if !self.mass.is_on() {
-            let horizon = self.sight.blind_until;
-            let probes = (&self.probes, self.probed);
-            let convicted = self.collector.convict(now, horizon, probes, &self.lens);
-            if let Some((boot, reason)) = convicted {
-                effects.push(Effect::ConvictCollector { boot, reason });
-            }
-        }
-        effects
-    }
-
-    /// Looks at what concerns all services; says whether it changed.
-    fn look_out(&mut self, now: Tick) -> bool {
-        self.collector.backend_proven = self.readbacks.proven(Way::Direct, now);
-        let strain = self.adopt_strain(now);
-        let probes = self.probes.states(now, &self.lens);
-        let overdue = matches!(worst(probes, self.probed), Probes::Late | Probes::Lost);
-        let weather = Weather {
-            probes,
-            collector_sick: self.collector.is_sick(now, self.sight.blind_until, &self.lens),
-            backend: self.collector.backend(now, overdue, &self.lens),
-            readback: self.readbacks.states(now),
-            mass_silence: self.mass.is_on(),
-            strain,
-        };
-        std::mem::replace(&mut self.weather, weather) != weather
-    }
-
-    fn path_report(&self) -> PathReport {
-        let returning = worst(self.weather.probes, self.probed) == Probes::Returning;
-        let fine = returning && !self.weather.collector_sick;
-        PathReport { fine, proven: self.probes.proven(self.probed) }
-    }
-
-    fn judge_touched(&mut self, touched: &Touched, now: Tick, effects: &mut Vec<Effect>) {
-        if touched.all {
-            for index in 0..self.services.len() {
-                self.judge_one(index, now, effects);
-            }
-            return;
-        }
-        let ailing = if touched.ailing { self.ailing.clone() } else { BTreeSet::new() };
-        for index in touched.services.union(&ailing) {
-            self.judge_one(*index, now, effects);
-        }
-    }
-
-    fn judge_one(&mut self, index: usize, now: Tick, effects: &mut Vec<Effect>) {
-        self.shown[index] = None;
-        let world = self.world(now);
-        let service = &self.services[index];
-        let moment = service.moment(&world);
-        let readings = service.readings(&moment);
-        let opinion = judge(&service.evidence(&world));
-        let before = service.opinion;
-        let service = &mut self.services[index];
-        for stream in &mut service.streams {
-            stream.keep_silence(&moment);
-        }
-        service.note_silence(now, self.sight, &self.config);
-        service.opinion = opinion;
-        if opinion.kind != before.kind {
-            service.since = now;
-            self.recount(index, before.kind, opinion.kind, now);
-        }
-        if (opinion.kind, opinion.stage) != (before.kind, before.stage) {
-            let service = self.services[index].service.clone();
-            effects.push(Effect::VerdictChanged { service });
-        }
-        self.memory_grew |= self.services[index].learn(now, readings, &self.config);
-        self.requeue(index, now);
-    }
-
-    /// Keeps the counts over all services in step with one verdict.
-    fn recount(&mut self, index: usize, before: VerdictKind, after: VerdictKind, now: Tick) {
-        let (was_live, is_live) = (before == VerdictKind::Live, after == VerdictKind::Live);
-        match (was_live, is_live) {
-            (false, true) => self.live += 1,
-            (true, false) => {
-                self.live -= 1;
-                self.services[index].fell = Some(now);
-            }
-            (true, true) | (false, false) => {}
-        }
-        match after {
-            VerdictKind::TelemetryLost | VerdictKind::Down => {
-                // Beats and telemetry that end together are missed one after the other.
-                let recent = |at: Tick| now.since_ms(at) <= self.config.mass_window_ms;
-                if self.services[index].fell.is_some_and(recent) {
-                    self.mass.fall(index, now);
-                }
-                self.ailing.insert(index);
-            }
-            VerdictKind::Lossy
-            | VerdictKind::Frozen
-            | VerdictKind::Forged
-            | VerdictKind::HeartbeatLost => {
-                self.ailing.insert(index);
-            }
-            VerdictKind::Live | VerdictKind::Idle | VerdictKind::Unknown => {
-                self.services[index].fell = None;
-                self.mass.rise(index);
-                self.ailing.remove(&index);
-            }
-        }
-    }
-
-    /// Puts the service into the queue. An entry that is too early stays: it costs one look.
-    fn requeue(&mut self, index: usize, now: Tick) {
-        let Some(at) = self.services[index].next_check(&self.world(now)) else { return };
-        let queued = self.services[index].queued;
-        if queued.is_some_and(|queued| queued <= at) {
-            return;
-        }
-        if let Some(queued) = queued {
-            self.queue.remove(&(queued, index));
-        }
-        self.queue.insert((at, index));
-        self.services[index].queued = Some(at);
     }
 
     fn world(&self, now: Tick) -> World<'_> {
@@ -461,13 +322,13 @@ impl Watch {
     /// The verdicts about all services as of `now`, in the order of their names.
     #[must_use]
     pub fn verdicts(&self, now: Tick) -> Vec<Verdict> {
-        self.index.values().map(|index| self.judged_at(&self.services[*index], now)).collect()
+        self.order.iter().map(|index| self.judged_at(&self.services[*index], now)).collect()
     }
 
     /// The verdict about one service as of `now`; `None` if it is not known.
     #[must_use]
     pub fn verdict(&self, service: &Service, now: Tick) -> Option<Verdict> {
-        self.index.get(service).map(|index| self.judged_at(&self.services[*index], now))
+        self.places.get(service).map(|index| self.judged_at(&self.services[*index], now))
     }
 
     /// Whether most services fell silent together.

@@ -7,8 +7,6 @@
 //!
 //! Invariant: what is taken as told was in a body that the gate has taken, and `base` is its `seq`.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use watchdog_core::names::{Boot, Service};
 use watchdog_core::tick::Tick;
@@ -18,7 +16,7 @@ use watchdog_core::watch::Shown;
 use crate::publish::Snapshot;
 
 /// A fleet of up to so many services is told as a whole, if it fits.
-const WHOLE_MAX: usize = 250;
+pub const WHOLE_MAX: usize = 250;
 /// The longest list of verdicts, in bytes; the gate takes a mebibyte.
 const ITEMS_BYTES_MAX: usize = 900 * 1024;
 /// What may be spent each time on those whose verdict stands, in bytes.
@@ -36,7 +34,8 @@ struct Word {
 #[derive(Debug, Default)]
 pub struct Told {
     base: Option<u64>,
-    words: BTreeMap<Service, Word>,
+    /// In the order of names.
+    words: Vec<(Service, Word)>,
     /// After whom the next refreshment goes on.
     turn: Option<Service>,
 }
@@ -63,6 +62,15 @@ struct Head<'s> {
     base: Option<u64>,
 }
 
+/// How the services of a snapshot stand to what the gate was told.
+#[derive(Debug, Default)]
+struct Standing<'s> {
+    /// Those whose verdict the gate does not hold.
+    changed: Vec<&'s Shown>,
+    /// The places of those of whom more is known than the gate was told.
+    known: Vec<usize>,
+}
+
 /// The items of a body, as far as there is room.
 #[derive(Default)]
 struct Items {
@@ -80,8 +88,14 @@ impl Told {
         if !(small && items.add_all(snapshot)?) {
             items = Items::default();
             base = self.base;
-            self.add_changed(snapshot, &mut items)?;
-            turn = self.refresh(snapshot, &mut items)?;
+            let Standing { mut changed, known } = self.compare(snapshot);
+            changed.sort_by_key(|shown| std::cmp::Reverse(snapshot.kind(shown)));
+            for shown in changed {
+                if !items.add(snapshot, shown, ITEMS_BYTES_MAX)? {
+                    break;
+                }
+            }
+            turn = self.refresh(snapshot, &known, &mut items)?;
         }
         let (watchdog, boot, seq) = (&snapshot.watchdog, &snapshot.boot, snapshot.seq);
         let mass_silence = snapshot.mass_silence;
@@ -101,7 +115,16 @@ impl Told {
             self.words.clear();
         }
         self.base = Some(part.seq);
-        self.words.extend(part.words);
+        let known = self.words.len();
+        for (service, word) in part.words {
+            match self.words[..known].binary_search_by(|(told, _)| told.cmp(&service)) {
+                Ok(place) => self.words[place].1 = word,
+                Err(_) => self.words.push((service, word)),
+            }
+        }
+        if self.words.len() > known {
+            self.words.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        }
         self.turn = part.turn;
     }
 
@@ -110,49 +133,48 @@ impl Told {
         *self = Self::default();
     }
 
-    fn word(&self, shown: &Shown) -> Option<Word> {
+    /// Compares what the gate was told with what is to be said. Both are in the order of names.
+    fn compare<'s>(&self, snapshot: &'s Snapshot) -> Standing<'s> {
         // Without a base the gate holds nothing.
-        self.base.and_then(|_| self.words.get(shown.service()).copied())
-    }
-
-    fn add_changed(&self, snapshot: &Snapshot, items: &mut Items) -> serde_json::Result<()> {
-        let is_new = |shown: &&Shown| {
+        let held = self.base.map_or(&[][..], |_| self.words.as_slice());
+        let mut told = held.iter().peekable();
+        let mut standing = Standing::default();
+        for (place, shown) in snapshot.items.iter().enumerate() {
+            let service = shown.service();
+            let same = told.next_if(|(told, _)| told.shares(service)).or_else(|| {
+                while told.next_if(|(told, _)| told < service).is_some() {}
+                told.next_if(|(told, _)| told == service)
+            });
             let now = word(snapshot, shown);
-            self.word(shown).is_none_or(|told| (told.kind, told.stage) != (now.kind, now.stage))
-        };
-        let mut changed: Vec<&Shown> =
-            snapshot.items.iter().map(AsRef::as_ref).filter(is_new).collect();
-        changed.sort_by_key(|shown| std::cmp::Reverse(snapshot.kind(shown)));
-        for shown in changed {
-            if !items.add(snapshot, shown, ITEMS_BYTES_MAX)? {
-                break;
+            match same.map(|(_, told)| *told) {
+                Some(told) if told == now => {}
+                Some(told) if (told.kind, told.stage) == (now.kind, now.stage) => {
+                    standing.known.push(place);
+                }
+                Some(_) | None => standing.changed.push(shown),
             }
         }
-        Ok(())
+        standing
     }
 
     /// Adds those of whom more is known, as far as there is room; says who was the last.
     fn refresh(
         &self,
         snapshot: &Snapshot,
+        known: &[usize],
         items: &mut Items,
     ) -> serde_json::Result<Option<Service>> {
-        let start = self
-            .turn
-            .as_ref()
-            .map_or(0, |last| snapshot.items.partition_point(|shown| shown.service() <= last));
-        let (after, before) = (&snapshot.items[start..], &snapshot.items[..start]);
+        let is_before = |place: &usize| {
+            self.turn.as_ref().is_some_and(|last| snapshot.items[*place].service() <= last)
+        };
+        let (before, after) = known.split_at(known.partition_point(is_before));
         let mut last = self.turn.clone();
-        for shown in after.iter().chain(before) {
-            let now = word(snapshot, shown);
-            let older =
-                |told: Word| told != now && (told.kind, told.stage) == (now.kind, now.stage);
-            if self.word(shown).is_some_and(older) {
-                if !items.add(snapshot, shown, REFRESH_BYTES)? {
-                    break;
-                }
-                last = Some(shown.service().clone());
+        for place in after.iter().chain(before) {
+            let shown = &snapshot.items[*place];
+            if !items.add(snapshot, shown, REFRESH_BYTES)? {
+                break;
             }
+            last = Some(shown.service().clone());
         }
         Ok(last)
     }

@@ -6,7 +6,7 @@
 //!
 //! Invariant: who was let in within a span stays in for the rest of it, however many come after.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use watchdog_core::names::{Instance, Service};
@@ -20,13 +20,13 @@ const SPAN_MS: u64 = 600_000;
 /// The strangers of the running span.
 #[derive(Debug)]
 pub struct Crowd {
-    seen: BTreeSet<u64>,
+    seen: HashSet<u64>,
     since: Tick,
 }
 
 impl Crowd {
-    pub const fn new(now: Tick) -> Self {
-        Self { seen: BTreeSet::new(), since: now }
+    pub fn new(now: Tick) -> Self {
+        Self { seen: HashSet::new(), since: now }
     }
 
     /// Whether an instance may be heard.

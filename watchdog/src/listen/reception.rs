@@ -3,7 +3,7 @@
 //! Invariant: a beat that is refused leaves a count and nothing else. A MAC that is wrong never
 //! reaches the admission rules, and an unsigned beat never passes for a signed one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -65,7 +65,7 @@ pub struct Parts {
     /// Services whose beats must always be signed.
     pub strict: BTreeSet<Service>,
     /// Services that the configuration names: strangers cannot crowd them out.
-    pub known: BTreeSet<Service>,
+    pub known: HashSet<Service>,
     /// A service that is judged by something else than its own beats: they are let in and not told.
     pub untold: Option<Service>,
     pub bounds: Bounds,
@@ -84,7 +84,7 @@ struct Ledger {
     known: Admission,
     strangers: Admission,
     crowd: Crowd,
-    keys: BTreeMap<Service, (Option<Vec<u8>>, Tick)>,
+    keys: HashMap<Service, (Option<Vec<u8>>, Tick)>,
     /// When each kind of refusal was last told to a person.
     told: BTreeMap<&'static str, Tick>,
     /// Numbers the beats that bring no sequence of their own.
@@ -97,7 +97,7 @@ impl Reception {
             known: Admission::new(Bounds { services: usize::MAX, ..parts.bounds }),
             strangers: Admission::new(parts.bounds),
             crowd: Crowd::new(parts.clock.now()),
-            keys: BTreeMap::new(),
+            keys: HashMap::new(),
             told: BTreeMap::new(),
             anonymous: 0,
         };
@@ -176,7 +176,7 @@ impl Reception {
         drop(ledger);
         let authenticated = matches!(seal, Seal::Signed);
         if self.parts.untold.as_ref() != Some(&service) {
-            self.parts.inbox.beat(Beat { service, body, authenticated });
+            self.parts.inbox.beat(Beat { service, body, authenticated, at: now });
         }
         Ok(seq)
     }

@@ -22,6 +22,10 @@ const BATCH: u32 = 256;
 const BUFFER_DATAGRAMS_MAX: u32 = 16 * BATCH;
 /// How long the socket may rest before it is stated again that it is empty.
 const REST: Duration = Duration::from_millis(20);
+/// A turn that read so many datagrams shows that many more are coming.
+const BUSY_DATAGRAMS: u32 = 4;
+/// Then the next ones may gather for so long: one turn costs less than one for each.
+const GATHER: Duration = Duration::from_millis(3);
 /// A turn that begins so late shows that the whole thread was stalled.
 const STALL_MS: u64 = 200;
 /// For how long a thread that was stalled claims nothing: connections must be read first.
@@ -42,20 +46,26 @@ pub async fn receive(socket: UdpSocket, reception: &Reception) -> io::Error {
             silent_until = now.plus_ms(CATCH_UP_MS);
         }
         began = now;
-        match drain(&socket, &mut buffer, reception).await {
-            Ok(()) if began >= silent_until => reception.drained(began),
-            Ok(()) => {}
+        let read = match drain(&socket, &mut buffer, reception).await {
+            Ok(read) => read,
             Err(error) => return error,
+        };
+        if began >= silent_until {
+            reception.drained(began);
+        }
+        if read >= BUSY_DATAGRAMS {
+            tokio::time::sleep(GATHER).await;
         }
     }
 }
 
-async fn drain(socket: &UdpSocket, buffer: &mut [u8], reception: &Reception) -> io::Result<()> {
+/// Says how many datagrams it read.
+async fn drain(socket: &UdpSocket, buffer: &mut [u8], reception: &Reception) -> io::Result<u32> {
     let mut read = 0;
     while read < BUFFER_DATAGRAMS_MAX {
         match socket.try_recv_from(buffer) {
             Ok((length, peer)) => take(&buffer[..length], peer, reception, reception.now()),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(read),
             // The kernel reports an earlier answer's failure here; it is no failure of ours.
             Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(e) => return Err(e),
@@ -65,7 +75,7 @@ async fn drain(socket: &UdpSocket, buffer: &mut [u8], reception: &Reception) -> 
             tokio::task::yield_now().await;
         }
     }
-    Ok(())
+    Ok(read)
 }
 
 fn take(datagram: &[u8], peer: SocketAddr, reception: &Reception, now: Tick) {

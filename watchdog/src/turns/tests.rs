@@ -76,7 +76,8 @@ impl Rig {
     }
 
     fn turn(&mut self, events: Vec<Event>, drained: Option<Tick>) {
-        let delivery = Delivery { events, drained, shed: 0, closed: false };
+        let facts = events.into_iter().map(|event| Fact { at: None, event }).collect();
+        let delivery = Delivery { facts, drained, shed: 0, closed: false };
         let wall_ns = (self.now.0 + self.wall_ahead_ms) * 1_000_000;
         self.clock.0.store(self.now.0, Ordering::Relaxed);
         self.turns.turn(delivery, self.now, wall_ns);

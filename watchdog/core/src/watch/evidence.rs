@@ -40,10 +40,9 @@ pub(super) struct World<'a> {
 }
 
 impl ServiceWatch {
-    pub fn evidence(&self, world: &World<'_>) -> Evidence {
-        let moment = self.moment(world);
-        let readings = self.readings(&moment);
-        let telemetry = self.telemetry(readings, world, &moment);
+    pub fn evidence(&self, world: &World<'_>, moment: &Moment) -> Evidence {
+        let readings = self.readings(moment);
+        let telemetry = self.telemetry(readings, world, moment);
         let standing = self.is_standing(world);
         let compared = self.comparison(world);
         let refusing = match telemetry {
@@ -58,14 +57,14 @@ impl ServiceWatch {
             | Telemetry::PartlySilent
             | Telemetry::Silent
             | Telemetry::PartlyMute
-            | Telemetry::Mute => self.is_refused_of_late(readings, telemetry, &moment),
+            | Telemetry::Mute => self.is_refused_of_late(readings, telemetry, moment),
         };
         let own = match refusing {
             true => Some(Path::Refusing),
-            false => self.is_ruled_out(readings, &moment).then_some(Path::Filtered),
+            false => self.is_ruled_out(readings, moment).then_some(Path::Filtered),
         };
         Evidence {
-            observer: self.observer(world),
+            observer: self.observer(world, moment),
             beats: self.beats(world),
             telemetry,
             counts: compared.map_or(Counts::Unproven, |compared| compared.counts),
@@ -147,8 +146,8 @@ impl ServiceWatch {
         self.streams.each_ref().map(|stream| stream.reading(moment))
     }
 
-    fn observer(&self, world: &World<'_>) -> Observer {
-        if self.is_settled(world) {
+    fn observer(&self, world: &World<'_>, moment: &Moment) -> Observer {
+        if self.is_settled(world, moment) {
             Observer::Steady
         } else if world.sight.started {
             Observer::Started
@@ -158,14 +157,14 @@ impl ServiceWatch {
     }
 
     /// Whether, since the watch could see, each witness has spoken or had its full time.
-    fn is_settled(&self, world: &World<'_>) -> bool {
+    fn is_settled(&self, world: &World<'_>, moment: &Moment) -> bool {
         let from = world.sight.blind_until;
         let seen_ms = world.now.since_ms(from);
         let beats = self.instances.values().any(|i| i.beats > 0 && i.detector.last() >= from)
             || seen_ms > self.bounds(world.sight).suspect_max_ms();
         let arrived = |at: Option<Tick>| at.is_some_and(|at| at >= from);
         let telemetry = self.streams.iter().any(|stream| arrived(stream.last_arrival))
-            || self.shortest_limit_ms(&self.moment(world)).is_none_or(|limit| seen_ms > limit);
+            || self.shortest_limit_ms(moment).is_none_or(|limit| seen_ms > limit);
         beats && telemetry && seen_ms >= self.contract.bounds.interval_ms
     }
 
@@ -277,13 +276,14 @@ impl ServiceWatch {
         if self.is_unnamed {
             return whole;
         }
-        let mut together = pool(each())?;
-        if each().all(|one| one.counts == Counts::Agree) {
-            together.counts = Counts::Agree;
+        let known = if each().all(|one| one.counts == Counts::Agree) {
+            Some(Counts::Agree)
         } else if each().any(|one| one.ready && one.counts == Counts::Unproven) {
-            together.counts = Counts::Unproven;
-        }
-        Some(together)
+            Some(Counts::Unproven)
+        } else {
+            None
+        };
+        pool(each(), known)
     }
 
     /// The signals whose way matters to it: those that it must send, or has sent.
@@ -343,11 +343,10 @@ impl ServiceWatch {
     }
 
     /// The first time after `now` at which the verdict may change by time alone.
-    pub fn next_check(&self, world: &World<'_>) -> Option<Tick> {
+    pub fn next_check(&self, world: &World<'_>, moment: &Moment) -> Option<Tick> {
         let now = world.now;
         let horizon = world.sight.blind_until;
         let bounds = &self.bounds(world.sight);
-        let moment = self.moment(world);
         let mut next: Option<Tick> = None;
         let mut consider = |at: Tick| {
             if at > now {
@@ -361,27 +360,27 @@ impl ServiceWatch {
             }
         }
         for stream in &self.streams {
-            stream.next_changes(&moment).into_iter().flatten().for_each(&mut consider);
+            stream.next_changes(moment).into_iter().flatten().for_each(&mut consider);
             let ruled_out = self.ruled_out[stream.signal as usize];
             for refused in self.refused.into_iter().chain(ruled_out) {
-                consider(refused.plus_ms(stream.limit_ms(&moment) + 1));
+                consider(refused.plus_ms(stream.limit_ms(moment) + 1));
             }
             let own = self.instances.values().map(|i| &i.dating[stream.signal as usize]);
             let datings = own.chain([&stream.dating]);
-            let limit_ms = stream.limit_ms(&moment);
+            let limit_ms = stream.limit_ms(moment);
             datings.filter_map(|dating| dating.next_change(limit_ms)).for_each(&mut consider);
         }
         if let Some(at) = self.last_work {
             // The witness stands still from then on, whatever the verdict makes of it.
             consider(at.plus_ms(world.config.idle_after_ms + 1));
         }
-        self.next_blind(&moment).for_each(&mut consider);
+        self.next_blind(moment).for_each(&mut consider);
         if let Some(asked) = self.kernel {
             consider(asked.plus_ms(KERNEL_HOLDS_MS + 1));
         }
         consider(horizon.plus_ms(bounds.interval_ms));
         consider(horizon.plus_ms(bounds.suspect_max_ms() + 1));
-        if let Some(limit_ms) = self.shortest_limit_ms(&moment) {
+        if let Some(limit_ms) = self.shortest_limit_ms(moment) {
             consider(horizon.plus_ms(limit_ms + 1));
         }
         next

@@ -26,7 +26,7 @@ impl Watch {
         span_ms: u64,
         now: Tick,
     ) -> Option<usize> {
-        let index = *self.index.get(service)?;
+        let index = *self.places.get(service)?;
         self.services[index].ask_kernel(moved, span_ms, now, self.sight);
         Some(index)
     }

@@ -34,7 +34,7 @@ impl Watch {
     pub fn recall(&mut self, memory: Vec<Remembered>, now: Tick) {
         for remembered in memory {
             let Remembered { service, environment, expect } = remembered;
-            let index = match self.index.get(&service) {
+            let index = match self.places.get(&service) {
                 Some(index) => *index,
                 None if self.services.len() < self.config.services_max => {
                     self.add(ExpectedService::named(service, environment), now)
@@ -43,13 +43,13 @@ impl Watch {
             };
             let service = &mut self.services[index];
             service.recalled = true;
-            self.shown[index] = None;
+            self.faces.judged(index, true);
             if !service.contract.signals_named {
                 for stream in &mut service.streams {
                     stream.expected |= expect.contains(&stream.signal);
                 }
             }
-            self.requeue(index, now);
+            self.enqueue(index, now);
         }
     }
 
@@ -62,7 +62,7 @@ impl Watch {
     /// What the next watch must know, in the order of names.
     #[must_use]
     pub fn remembered(&self) -> Vec<Remembered> {
-        let services = self.index.values().map(|index| &self.services[*index]);
+        let services = self.order.iter().map(|index| &self.services[*index]);
         services
             .filter(|service| service.recalled || service.first_live.is_some())
             .map(|service| Remembered {

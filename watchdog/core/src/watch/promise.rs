@@ -36,7 +36,7 @@ impl Watch {
     /// The detectors of all services as of `now`, in the order of [`Watch::verdicts`].
     #[must_use]
     pub fn liveness(&self, now: Tick) -> Vec<(Service, Liveness)> {
-        let all = self.index.values().map(|index| &self.services[*index]);
+        let all = self.order.iter().map(|index| &self.services[*index]);
         all.map(|service| (service.service.clone(), self.liveness_of(service, now))).collect()
     }
 

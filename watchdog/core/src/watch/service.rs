@@ -90,7 +90,9 @@ pub(super) struct ServiceWatch {
     pub since: Tick,
     /// When it fell from `live`, until it is well or `unknown`.
     pub fell: Option<Tick>,
-    /// The entry of this service in the queue of deadlines.
+    /// When its verdict may change by time alone, as of its last judgement.
+    pub due: Option<Tick>,
+    /// Its entry in the queue of deadlines: never later than that.
     pub queued: Option<Tick>,
 }
 
@@ -138,6 +140,7 @@ impl ServiceWatch {
             opinion,
             since: now,
             fell: None,
+            due: None,
             queued: None,
         }
     }

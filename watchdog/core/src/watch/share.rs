@@ -228,7 +228,11 @@ impl Share {
 }
 
 /// Several instances together, as if each alone had too little work to prove anything.
-pub(super) fn pool(each: impl Iterator<Item = Comparison>) -> Option<Comparison> {
+/// `known`: what they come to, if that is known already.
+pub(super) fn pool(
+    each: impl Iterator<Item = Comparison>,
+    known: Option<Counts>,
+) -> Option<Comparison> {
     let mut all: Option<Comparison> = None;
     let (mut n, mut k) = (0.0, 0.0);
     for one in each {
@@ -245,8 +249,9 @@ pub(super) fn pool(each: impl Iterator<Item = Comparison>) -> Option<Comparison>
         }));
     }
     let ready = n >= PROOF_REQUESTS;
-    let found = evidence(n, k, 1.0 - LOSS_MAX, MORE, Law::Kept { weight: 1.0 });
-    let counts = if ready && found >= AGREE_NATS { Counts::Agree } else { Counts::Unproven };
+    let proven = || evidence(n, k, 1.0 - LOSS_MAX, MORE, Law::Kept { weight: 1.0 }) >= AGREE_NATS;
+    let tried = || if ready && proven() { Counts::Agree } else { Counts::Unproven };
+    let counts = known.unwrap_or_else(tried);
     all.map(|all| Comparison { counts, ready, ..all })
 }
 

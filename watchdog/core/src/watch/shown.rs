@@ -1,12 +1,15 @@
-//! What is shown of a service, made when it was last judged and shared until it is judged again.
+//! What is shown of a service, made after it was judged and shared until it is made anew.
 //!
 //! Ten thousand services are published four times a second, and most of them in between neither
 //! told anything nor passed a deadline. Whatever changes by time alone has its moment in
 //! [`super::evidence`]'s `next_check`; what is left is ages, which grow with the clock, and what is
 //! the same for all services (probes, the observer's lateness), which stands in the [`Backdrop`].
 //!
-//! Invariant: before its next judgement, [`Shown::as_of`] gives exactly [`Watch::verdict`] at that
-//! moment.
+//! Who was heard and judged the same is shown anew in turn ([`Watch::show_some`]), or at once with
+//! all others when somebody wants to read it ([`Watch::show`]).
+//!
+//! Invariant: what is shown is the opinion of the last judgement. If it is as new as that, then
+//! before the next one [`Shown::as_of`] gives exactly [`Watch::verdict`] at that moment.
 
 use std::sync::Arc;
 
@@ -122,18 +125,83 @@ impl Shown {
     }
 }
 
+/// What is shown of each service, and how old that is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faces {
+    shown: Vec<Option<Arc<Shown>>>,
+    ages: Vec<Age>,
+    /// Where in the order of names the next one to be made anew is looked for.
+    turn: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// As of the last judgement.
+    Fresh,
+    /// The opinion is that of the last judgement, and the evidence is older.
+    Older,
+    /// It must not be shown any more.
+    Outdated,
+}
+
+impl Faces {
+    pub fn add(&mut self) {
+        self.shown.push(None);
+        self.ages.push(Age::Outdated);
+    }
+
+    /// A service was judged; `anew`: what it is told for has changed.
+    pub fn judged(&mut self, index: usize, anew: bool) {
+        match self.ages[index] {
+            Age::Outdated => {}
+            Age::Fresh | Age::Older => {
+                self.ages[index] = if anew { Age::Outdated } else { Age::Older };
+            }
+        }
+    }
+
+    pub fn outdate_all(&mut self) {
+        self.ages.fill(Age::Outdated);
+    }
+}
+
 impl Watch {
     /// All services in the order of their names, as of the last turn.
     #[must_use]
     pub fn show(&mut self) -> Vec<Arc<Shown>> {
-        let mut all = Vec::with_capacity(self.index.len());
-        for index in self.index.values() {
-            let shown = match &self.shown[*index] {
-                Some(shown) => Arc::clone(shown),
-                None => Arc::new(self.shown_anew(*index)),
+        self.show_some(usize::MAX)
+    }
+
+    /// All services in the order of their names, each with its last opinion. Of those that were
+    /// judged the same since, `most` are made anew; the others have their turn in later calls.
+    #[must_use]
+    pub fn show_some(&mut self, most: usize) -> Vec<Arc<Shown>> {
+        let from = self.faces.turn.min(self.order.len());
+        let (before, after) = self.order.split_at(from);
+        let mut left = most;
+        for (step, index) in after.iter().chain(before).enumerate() {
+            if left == 0 {
+                self.faces.turn = (from + step) % self.order.len();
+                break;
+            }
+            if self.faces.ages[*index] == Age::Older {
+                self.faces.ages[*index] = Age::Outdated;
+                left -= 1;
+            }
+        }
+        let mut all = Vec::with_capacity(self.order.len());
+        for place in 0..self.order.len() {
+            let index = self.order[place];
+            let shown = match &self.faces.shown[index] {
+                Some(shown) if self.faces.ages[index] != Age::Outdated => Arc::clone(shown),
+                Some(_) | None => {
+                    let shown = Arc::new(self.shown_anew(index));
+                    self.faces.ages[index] = Age::Fresh;
+                    self.faces.shown[index] = Some(Arc::clone(&shown));
+                    shown
+                }
             };
-            all.push(Arc::clone(&shown));
-            self.shown[*index] = Some(shown);
+            all.push(shown);
         }
         all
     }

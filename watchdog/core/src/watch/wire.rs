@@ -36,7 +36,8 @@ impl Watch {
         let state = worst(world.probe_states, self.probed);
         let overdue = matches!(state, Probes::Late | Probes::Lost);
         world.backend = self.collector.backend(now, overdue, &self.lens);
-        self.wire(service, judge(&service.evidence(&world)), &world)
+        let opinion = judge(&service.evidence(&world, &service.moment(&world)));
+        self.wire(service, opinion, &world)
     }
 
     pub(super) fn wire(
@@ -67,7 +68,11 @@ impl Watch {
 
     /// Takes note of what was done about the collector; says whether that is new.
     pub(super) fn remark(&mut self, remark: Remark, on: bool) -> bool {
-        if on { self.remarks.insert(remark) } else { self.remarks.remove(&remark) }
+        let news = if on { self.remarks.insert(remark) } else { self.remarks.remove(&remark) };
+        if news {
+            self.faces.outdate_all();
+        }
+        news
     }
 
     /// A person who reads the reason must see what was done about the collector.
@@ -99,38 +104,7 @@ impl ServiceWatch {
     /// One sentence for a person, with the names of what is silent.
     fn sentence(&self, opinion: Opinion, world: &World<'_>) -> Cow<'static, str> {
         let sentence = opinion.why.sentence();
-        let wanted = match opinion.why {
-            Why::SignalsSilent => Reading::Silent,
-            Why::SignalMissing => Reading::Never,
-            Why::AllProven
-            | Why::NoWork
-            | Why::JustStarted
-            | Why::ObserverBlind
-            | Why::NeverHeard
-            | Why::NeverBeat
-            | Why::TooFewBeats
-            | Why::PlannedStop
-            | Why::NeverTelemetry
-            | Why::TelemetryDue
-            | Why::NoWitness
-            | Why::RecordsOld
-            | Why::RecordsAhead
-            | Why::CountsDoubtful
-            | Why::CountsExceed
-            | Why::ProbesUnknown
-            | Why::ProbesOverdue
-            | Why::RuleDrops
-            | Why::CollectorRefuses
-            | Why::BeatsLost
-            | Why::LoopHung
-            | Why::TooFewInstances
-            | Why::CountsShort
-            | Why::InstanceBlind
-            | Why::ValuesStanding
-            | Why::ProbeWrong
-            | Why::WorkWithoutTelemetry
-            | Why::AllSilent => return Cow::Borrowed(sentence),
-        };
+        let Some(wanted) = named(opinion.why) else { return Cow::Borrowed(sentence) };
         let mut text = String::from(sentence);
         let readings = self.readings(&self.moment(world));
         let mut glue = ": ";
@@ -252,6 +226,42 @@ impl ServiceWatch {
                 leaving: instance.leaving.is_some(),
             })
             .collect()
+    }
+}
+
+/// What the signals say that are named beside the reason; `None`: it names none.
+pub(super) const fn named(why: Why) -> Option<Reading> {
+    match why {
+        Why::SignalsSilent => Some(Reading::Silent),
+        Why::SignalMissing => Some(Reading::Never),
+        Why::AllProven
+        | Why::NoWork
+        | Why::JustStarted
+        | Why::ObserverBlind
+        | Why::NeverHeard
+        | Why::NeverBeat
+        | Why::TooFewBeats
+        | Why::PlannedStop
+        | Why::NeverTelemetry
+        | Why::TelemetryDue
+        | Why::NoWitness
+        | Why::RecordsOld
+        | Why::RecordsAhead
+        | Why::CountsDoubtful
+        | Why::CountsExceed
+        | Why::ProbesUnknown
+        | Why::ProbesOverdue
+        | Why::RuleDrops
+        | Why::CollectorRefuses
+        | Why::BeatsLost
+        | Why::LoopHung
+        | Why::TooFewInstances
+        | Why::CountsShort
+        | Why::InstanceBlind
+        | Why::ValuesStanding
+        | Why::ProbeWrong
+        | Why::WorkWithoutTelemetry
+        | Why::AllSilent => None,
     }
 }
 

@@ -115,6 +115,7 @@ impl Scene {
             readback: Vec::new(),
             backdrop: self.watch.backdrop(Tick(self.now)),
             items: self.watch.show(),
+            whole: true,
             stood_ms: None,
             liveness: Arc::default(),
         }

@@ -1,6 +1,7 @@
 //! The pages that show what was published.
 //!
-//! Invariant: they read snapshots only; no page asks the verdict loop for anything.
+//! Invariant: they read snapshots only. A page of a large fleet waits for the next one that is whole,
+//! and no page makes the verdict loop turn sooner.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +66,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
     if accepts.is_some_and(|a| a.contains("text/event-stream")) {
         return stream::events(State(shared)).await.into_response();
     }
-    let snapshot = shared.reader.held();
+    let snapshot = shared.reader.fresh().await;
     let custody = shared.custody.borrow().clone();
     pour("application/json", move |out| {
         let page = Page {
@@ -85,7 +86,7 @@ pub async fn verdicts(State(shared): State<Shared>, headers: HeaderMap) -> Respo
 
 /// The verdict about one service.
 pub async fn verdict(State(shared): State<Shared>, Path(service): Path<String>) -> Response {
-    let snapshot = shared.reader.held();
+    let snapshot = shared.reader.fresh().await;
     let Some(shown) = snapshot.find(&service) else {
         let message = format!("nothing is known of service {service}");
         let hint = "it must beat, or stand in the configuration as [[service]]";
@@ -116,5 +117,7 @@ pub async fn readyz(State(shared): State<Shared>) -> Response {
 /// Metrics in OpenMetrics text.
 pub async fn metrics(State(shared): State<Shared>) -> Response {
     let metrics = shared.reception.metrics().clone();
+    // What is written reads the snapshot for itself, and finds one that is whole.
+    let _whole = shared.reader.fresh().await;
     pour(metrics::CONTENT_TYPE, move |out| metrics.write(out).map_err(|e| e.to_string())).await
 }

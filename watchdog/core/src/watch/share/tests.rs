@@ -216,9 +216,9 @@ fn several_agreeing_instances_prove_together_what_none_can_alone() {
         interval: None,
         ready: false,
     };
-    let counts = |each: &[Comparison]| pool(each.iter().copied()).expect("some").counts;
+    let counts = |each: &[Comparison]| pool(each.iter().copied(), None).expect("some").counts;
     assert_eq!(counts(&[one, one]), Counts::Unproven);
     assert_eq!(counts(&[one, one, one]), Counts::Agree);
     assert_eq!(counts(&[one, one, Comparison { records: 0, ..one }]), Counts::Unproven);
-    assert_eq!(pool(std::iter::empty()), None);
+    assert_eq!(pool(std::iter::empty(), None), None);
 }
