@@ -1,7 +1,7 @@
 //! The pages that show what was published.
 //!
-//! Invariant: they read snapshots only. A page of a large fleet waits for the next one that is whole,
-//! and no page makes the verdict loop turn sooner.
+//! Invariant: they read snapshots only. A page of a large fleet waits for the next one that is
+//! whole, and no page makes the verdict loop turn sooner.
 
 use std::collections::BTreeMap;
 
