@@ -10,7 +10,8 @@
 //! A small fleet is shown anew each time. In a large one, what stands is shown anew in turn, and at
 //! once when somebody is about to read the evidence ([`Reader::fresh`]).
 //!
-//! Invariant: a snapshot has the opinion of every service as of the same turn. Its `seq` is used once per boot and is that of its attestation.
+//! Invariant: a snapshot has the opinion of every service as of the same turn. Its `seq` is used
+//! once per boot and is that of its attestation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
